@@ -1,0 +1,266 @@
+"""What the site allows: the models behind ``site.yaml``, and `violations`, which finds all reasons at once.
+
+Knows nothing of files; `siteconfig` reads them. Closed models: an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sgehub.errors import RequestRefusedError, Violation
+from sgehub.model import names
+from sgehub.model.request import ResourceRequest, parse_request
+from sgehub.model.units import Duration, Memory
+
+
+def _reader(parse: Callable[[str], Any], kind: type) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            return parse(str(value))
+        raise ValueError("Write it as text in quotes.")
+
+    return read
+
+
+MemoryValue = Annotated[Memory, BeforeValidator(_reader(Memory.parse, Memory))]
+DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Duration))]
+
+
+def _check_folder(pattern: str) -> str:
+    names.check_path(pattern.replace("{home}", "/home/x").replace("{username}", "x"))
+    return pattern
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class ClusterSite(_Closed):
+    """Where this cluster's Grid Engine is."""
+
+    root: Annotated[names.AbsolutePath, Field(description="SGE_ROOT.")]
+    cell: Annotated[names.ObjectName, Field(description="SGE_CELL.")] = "default"
+    commands: Annotated[
+        names.AbsolutePath,
+        Field(description="Folder of the real qsub, qstat, qdel and qacct (not of shell wrappers)."),
+    ]
+    qmaster_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_QMASTER_PORT.")] = None
+    execd_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_EXECD_PORT.")] = None
+    arch: Annotated[names.ObjectName | None, Field(description="SGE_ARCH, for example lx-amd64.")] = None
+
+
+class ComplexSite(_Closed):
+    """A complex by which a resource is asked for, and how Grid Engine counts it."""
+
+    complex: Annotated[names.ObjectName, Field(description="Name of the complex (qconf -sc).")]
+    counted: Annotated[
+        Literal["slot", "job", "host"],
+        Field(description='"slot": multiplied by the slots (consumable YES); "job": once; "host": per host.'),
+    ]
+
+
+class Limits(_Closed):
+    """The most that one session may ask for in a queue."""
+
+    cores: Annotated[int, Field(ge=1, le=100_000, description="Most slots of one session.")]
+    memory: Annotated[MemoryValue, Field(description="Most memory of one session, in all.")]
+    gpus: Annotated[int, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = 0
+    runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
+
+
+class SessionSite(_Closed):
+    """How sessions run on execution hosts."""
+
+    folder: Annotated[
+        names.AbsolutePath,
+        Field(description="Folder of python and sgehub-session, at the same path on every execution host."),
+    ] = "/opt/sgehub/bin"
+    command: Annotated[
+        list[str],
+        Field(min_length=1, description="The single-user server; found by PATH of the job if it is a bare name."),
+    ] = ["jupyterhub-singleuser"]
+    path: Annotated[
+        list[names.AbsolutePath],
+        Field(description="Folders put before PATH in the job: the environment that has jupyterhub."),
+    ] = []
+    prologue: Annotated[
+        str, Field(description="Lines of bash run before the server starts (modules, conda …).")
+    ] = ""
+    ports: Annotated[
+        tuple[int, int],
+        Field(description="First and last port that servers listen on; open these to the hub."),
+    ] = (20000, 29999)
+    secrets: Annotated[
+        str,
+        AfterValidator(_check_folder),
+        Field(description="Folder of secrets and logs that hub and hosts share; may hold {home}, {username}."),
+    ] = "{home}/.sgehub"
+    log_limit: Annotated[MemoryValue, Field(description="A job log is cut when it grows beyond this.")] = Memory(
+        4 * 1024**2
+    )
+    keep_logs: Annotated[int, Field(ge=1, le=1_000, description="Logs kept for each person.")] = 10
+
+    @model_validator(mode="after")
+    def _ports_in_order(self) -> SessionSite:
+        low, high = self.ports
+        if not 1024 <= low <= high <= 65535:  # noqa: PLR2004 - the ports a person's process may bind
+            raise ValueError(
+                "ports: write the first and the last port, between 1024 and 65535, as [20000, 29999]."
+            )
+        return self
+
+
+class SitePolicy(_Closed):
+    """One cluster, as its administrator describes it."""
+
+    cluster: ClusterSite
+    memory: ComplexSite
+    gpu: ComplexSite | None = None
+    parallel_environment: Annotated[
+        names.ObjectName | None, Field(description="PE for more than one core; none: one core only.")
+    ] = None
+    queues: Annotated[dict[names.ObjectName, Limits], Field(min_length=1, description="Queues and their maxima.")]
+    smallest_memory: Annotated[MemoryValue, Field(description="Less than this cannot start a server.")] = Memory(
+        256 * 1024**2
+    )
+    shortest_runtime: Annotated[DurationValue, Field(description="Shorter makes no sense.")] = Duration(60)
+    defaults: Annotated[
+        ResourceRequest, Field(description="What the form shows first, and what an empty request means.")
+    ]
+    session: SessionSite = SessionSite()
+    hosts: Annotated[
+        dict[names.HostName, names.HostName],
+        Field(description="From Grid Engine's host name to the name or address the proxy can reach."),
+    ] = {}
+    template_folders: Annotated[
+        list[names.AbsolutePath],
+        Field(description="Folders with the site's own templates, searched before those of sgehub."),
+    ] = []
+    helper: Annotated[
+        list[str],
+        Field(min_length=1, description="How sgehub-as-user is called; {person} stands for the account."),
+    ] = ["sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user"]
+
+    @model_validator(mode="after")
+    def _defaults_fit(self) -> SitePolicy:
+        found = violations(self.defaults, self)
+        if found:
+            raise ValueError("defaults: " + " ".join(one.message for one in found))
+        return self
+
+    def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:
+        """Read and judge a request from anywhere; raises RequestRefusedError with every reason."""
+        request = parse_request(raw, {**self.defaults.as_options(), **(defaults or {})})
+        found = violations(request, self)
+        if found:
+            raise RequestRefusedError(found)
+        return request
+
+
+def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Return every reason why `request` is not allowed; empty means it is."""
+    found = list(_beyond_any_queue(request, policy))
+    if found:
+        return tuple(found)
+    if request.queue is not None:
+        return tuple(_beyond(request, policy.queues[request.queue], policy, f" in queue {request.queue}"))
+    if fitting_queues(request, policy):
+        return ()
+    most = _widest(policy)
+    found = list(_beyond(request, most, policy, ""))
+    if found:
+        return tuple(found)
+    each = "; ".join(
+        f"{name} offers at most {_words(limits)}" for name, limits in list(policy.queues.items())[:10]
+    )
+    return (Violation("", f"No queue offers all of this together: {each}."),)
+
+
+def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
+    """Return the queues whose maxima hold the request, in the order of the site's file."""
+    names_ = policy.queues if request.queue is None else (request.queue,)
+    return tuple(name for name in names_ if not any(_beyond(request, policy.queues[name], policy, "")))
+
+
+def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
+    """Return what the job holds in all once its memory is divided over slots and rounded up."""
+    if policy.memory.counted != "slot":
+        return Memory(-(-request.memory.bytes // 1024) * 1024)
+    return request.memory.per_slot(request.cores).times(request.cores)
+
+
+def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    if request.cores < 1:
+        yield Violation("cores", "A session needs at least 1 core.")
+    elif request.cores > 1 and policy.parallel_environment is None:
+        yield Violation("cores", "Sessions of this cluster have 1 core: it has no parallel environment.")
+    if request.memory < policy.smallest_memory:
+        yield Violation("memory", f"A session needs at least {policy.smallest_memory} of memory.")
+    if request.gpus < 0:
+        yield Violation("gpus", "The number of GPUs cannot be negative.")
+    elif request.gpus and policy.gpu is None:
+        yield Violation("gpus", "This cluster offers no GPUs: ask for 0.")
+    elif request.cores >= 1 and request.gpus and policy.gpu and policy.gpu.counted == "slot":
+        yield from _gpus_divide(request)
+    if request.runtime < policy.shortest_runtime:
+        yield Violation("runtime", f"The shortest runtime is {policy.shortest_runtime.words()}.")
+    if request.queue is not None and request.queue not in policy.queues:
+        yield Violation("queue", f"There is no queue {request.queue}. Queues are: {', '.join(policy.queues)}.")
+
+
+def _gpus_divide(request: ResourceRequest) -> Iterator[Violation]:
+    """Grid Engine gives every slot the same number of GPUs where the complex is counted per slot."""
+    if request.gpus % request.cores:
+        below = request.gpus // request.cores * request.cores
+        yield Violation(
+            "gpus",
+            f"Each core gets the same number of GPUs here: with {_count(request.cores, 'core')} "
+            f"ask for {below} or {below + request.cores} GPUs.",
+        )
+
+
+def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> Iterator[Violation]:
+    if request.cores > limits.cores:
+        yield Violation("cores", f"At most {_count(limits.cores, 'core')}{where}.")
+    elif memory_granted(request, policy) > limits.memory:
+        yield Violation("memory", _memory_sentence(request, limits, policy, where))
+    if request.gpus > limits.gpus:
+        yield Violation(
+            "gpus", f"At most {_count(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."
+        )
+    if request.runtime > limits.runtime:
+        yield Violation("runtime", f"At most {limits.runtime} ({limits.runtime.words()}){where}.")
+
+
+def _memory_sentence(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> str:
+    if request.memory > limits.memory or policy.memory.counted != "slot":
+        return f"At most {limits.memory} of memory{where}."
+    share = limits.memory.bytes // (request.cores * 1024) * 1024
+    return (
+        f"At most {Memory(share).times(request.cores)} of memory{where} with {request.cores} cores: "
+        f"each core's share is rounded up to whole K."
+    )
+
+
+def _widest(policy: SitePolicy) -> Limits:
+    every = policy.queues.values()
+    return Limits(
+        cores=max(one.cores for one in every),
+        memory=max(one.memory for one in every),
+        gpus=max(one.gpus for one in every),
+        runtime=max(one.runtime for one in every),
+    )
+
+
+def _words(limits: Limits) -> str:
+    cores, gpus = _count(limits.cores, "core"), _count(limits.gpus, "GPU")
+    return f"{cores}, {limits.memory}, {gpus} and {limits.runtime.words()}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
