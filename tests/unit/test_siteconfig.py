@@ -1,0 +1,85 @@
+"""site.yaml: one file, and every mistake in it named with file and place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sgehub.errors import SiteConfigurationError
+from sgehub.siteconfig import load_site, parse_site
+
+SAMPLE = Path(__file__).parents[2] / "config" / "site.yaml"
+
+
+def said(text):
+    """Return the error for a site's text."""
+    with pytest.raises(SiteConfigurationError) as caught:
+        parse_site(text, "site.yaml")
+    return str(caught.value)
+
+
+def test_the_sample_is_right():
+    """The file that is shipped is the file that the demonstration uses."""
+    policy = load_site(SAMPLE)
+    assert list(policy.queues) == ["short.q", "long.q", "gpu.q"]
+    assert policy.session.ports == (20000, 29999)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            'memory: 64G, gpus: 0, runtime: "01:00:00"',
+            'memroy: 64G, runtime: "01:00:00"',
+            ["queues.short.q.memroy", "no such key"],
+        ),
+        ("counted: slot", "counted: core", ["memory.counted", "'slot'"]),
+        ("memory: 64G, gpus: 2", "memory: 64X, gpus: 2", ["queues.gpu.q.memory", "512M"]),
+        ("qmaster_port: 6444", "qmaster_port: 99999", ["cluster.qmaster_port", "65535"]),
+        ("cores: 1, memory: 2G", "cores: 64, memory: 2G", ["defaults: At most 16 cores"]),
+        ("root: /var", "root: var", ["cluster.root", "not absolute"]),
+        ("cell: default", "cell: default\n  cell: other", ['"cell" stands twice', "line"]),
+        ("  complex: gpu", "\tcomplex: gpu", ["line"]),
+        ("parallel_environment: smp", "parallel_environment: smp 4", ["parallel_environment"]),
+        ('"{home}/.sgehub"', '"{home}/a,b"', ["session.secrets", "','"]),
+    ],
+)
+def test_each_mistake_names_its_place(old, new, expected):
+    """File, key path or line, and what is allowed."""
+    text = SAMPLE.read_text().replace(old, new, 1)
+    assert text != SAMPLE.read_text()
+    message = said(text)
+    assert message.startswith("site.yaml: ")
+    for part in expected:
+        assert part in message
+
+
+def test_all_mistakes_come_at_once():
+    """One run of the check shows the whole list."""
+    message = said(SAMPLE.read_text().replace("cores: 16", "cores: 0").replace("counted: job", "counted: x"))
+    assert "queues.short.q.cores" in message
+    assert "queues.long.q.cores" in message
+    assert "gpu.counted" in message
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "- a\n- b\n", "just text"])
+def test_an_empty_file_is_an_error_in_words(text):
+    """No traceback, no site without limits."""
+    assert "expected keys such as cluster" in said(text)
+
+
+def test_yaml_runs_no_code():
+    """A tag that would build Python objects is refused."""
+    assert "line 1" in said("!!python/object/apply:os.system ['true']")
+
+
+def test_files_that_cannot_be_a_site(tmp_path):
+    """Missing, too large, not text: each says so."""
+    big = tmp_path / "big.yaml"
+    big.write_bytes(b"#" * (2 * 1024 * 1024))
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, expected in [(tmp_path / "no.yaml", "No such file"), (big, "larger than"), (binary, "not UTF-8")]:
+        with pytest.raises(SiteConfigurationError, match=expected):
+            load_site(path)
