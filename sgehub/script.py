@@ -1,0 +1,95 @@
+"""Render job scripts: the only Jinja outside the hub's pages.
+
+Undefined names are errors, and everything that is not the site's own text is quoted for the shell. Nothing a
+person typed is among the values: a request's numbers go on qsub's command line.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+)
+
+from sgehub.errors import SiteConfigurationError
+
+TEMPLATE: Final = "job/session.sh.j2"
+
+
+@dataclass(frozen=True, slots=True)
+class JobScript:
+    """What a job script is made of. Paths are absolute; prologue and epilogue are lines of bash."""
+
+    home: str
+    python: str
+    program: str
+    launch_file: str
+    path: Sequence[str] = ()
+    prologue: str = ""
+    epilogue: str = ""
+
+    @property
+    def command(self) -> str:
+        """The session program's command line, quoted. -I: PYTHONPATH and the like do not reach it."""
+        return shlex.join([self.python, "-I", self.program, self.launch_file])
+
+
+def environment(folders: Sequence[Path] = ()) -> Environment:
+    """Return the Jinja environment: a site's `folders` first, then the templates that come with sgehub."""
+    loaders = [FileSystemLoader(folders), PackageLoader("sgehub", "templates")]
+    env = Environment(
+        loader=ChoiceLoader(loaders),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - shell, not HTML: the filter sh quotes
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters["sh"] = shlex.quote
+    return env
+
+
+def render_job_script(job: JobScript, folders: Sequence[Path] = ()) -> str:
+    """Return the text of the job script.
+
+    Raises SiteConfigurationError naming template and line when a site's template fails.
+    """
+    env = environment(folders)
+    return _render(TEMPLATE, lambda: env.get_template(TEMPLATE), {"job": job})
+
+
+def render_batch_script(source: str, variables: Mapping[str, str]) -> str:
+    """Render a `batch_script` written for batchspawner, with fixed variables that no request can override.
+
+    Jinja if it holds "{{" or "{%", else str.format, as in batchspawner. Raises SiteConfigurationError.
+    """
+    if "{{" in source or "{%" in source:
+        env = environment()
+        return _render("batch_script", lambda: env.from_string(source), variables)
+    try:
+        return source.format(**variables)
+    except (KeyError, IndexError, ValueError) as error:
+        raise SiteConfigurationError(
+            f"batch_script: {error} is not among the variables {', '.join(sorted(variables))}; "
+            "write {{ and }} for literal braces."
+        ) from None
+
+
+def _render(name: str, load: Callable[[], Template], values: Mapping[str, object]) -> str:
+    try:
+        return load().render(values)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{name}, line {line}" if line else name
+        raise SiteConfigurationError(f"The job script cannot be rendered: {where}: {error}.") from None
