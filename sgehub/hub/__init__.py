@@ -1,0 +1,1 @@
+"""JupyterHub's vocabulary: spawner, form, handlers, configuration."""

@@ -1,0 +1,1 @@
+"""A real Grid Engine cluster on one machine, for demo, tests and benchmarks."""

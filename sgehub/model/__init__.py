@@ -1,0 +1,1 @@
+"""Meanings and decisions: pure, without clock, log or I/O."""

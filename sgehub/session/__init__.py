@@ -1,0 +1,1 @@
+"""What runs on the execution host inside the job: start the server, report its port."""
