@@ -1,0 +1,228 @@
+"""What may be concluded from state letters, tables and records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sgehub.model.job import (
+    Absent,
+    Accounting,
+    Job,
+    JobState,
+    JobTable,
+    Phase,
+    Unknown,
+    last_run,
+    why_it_ended,
+)
+
+KNOWN = "dESThRqrstwxz"
+JOB = Job(7, "sgehub-0123456789ab", "alice", JobState.parse("r"), "long.q", "node01", 1, None, 100.0, 0.5)
+MINE = {"owner": "alice", "name": "sgehub-0123456789ab", "submitted_after": 100.0}
+RECORD = Accounting(
+    number=7, owner="alice", name="sgehub-0123456789ab", queue="long.q", host="node01", submitted=99.0,
+    started=100.0, ended=160.0, failed=0, failed_text="", exit_status=0, maxvmem_bytes=None, wallclock=60.0,
+)  # fmt: skip
+
+
+# State letters
+
+
+@pytest.mark.parametrize(
+    ("letters", "phase"),
+    [
+        *((letters, Phase.QUEUED) for letters in ("qw", "Rq", "q", "w")),
+        *((letters, Phase.HELD) for letters in ("hqw", "hRwq", "hRq")),
+        *((letters, Phase.ERROR) for letters in ("Eqw", "Ehqw", "EhRqw")),
+        *((letters, Phase.DISPATCHED) for letters in ("t", "Rt", "ht")),
+        *((letters, Phase.RUNNING) for letters in ("r", "hr", "Rr")),
+        *((letters, Phase.SUSPENDED) for letters in ("s", "S", "T", "ts", "tS", "tT", "Rs", "RtS", "Ss", "hs")),
+        *((letters, Phase.ENDING) for letters in ("dr", "dt", "dRr", "ds", "dS", "dT", "dqw", "dEqw", "z", "x")),
+        *((letters, Phase.UNKNOWN) for letters in ("", "R", "?", "k")),
+    ],
+)
+def test_every_combination_of_sge_status_has_its_phase(letters: str, phase: Phase) -> None:
+    """sge_status(5), with d, E and the suspensions before what they add to."""
+    assert JobState.parse(letters).phase is phase
+    assert JobState.parse(letters).rerun == ("R" in letters)
+
+
+@given(st.text(alphabet=KNOWN + "aQ?é0", max_size=8), st.randoms())
+def test_letters_are_a_set(letters: str, random: object) -> None:
+    """Order and repetition mean nothing, nothing is lost, and nothing is fatal."""
+    shuffled = list(letters * 2)
+    random.shuffle(shuffled)
+    state = JobState.parse("".join(shuffled))
+    assert state == JobState.parse(letters) == JobState.parse(str(state))
+    assert set(str(state)) == set(letters)
+
+
+@given(st.text(alphabet=KNOWN, max_size=8), st.text(alphabet="abCDfg", max_size=3))
+def test_unknown_letters_do_not_change_what_known_ones_mean(known: str, strange: str) -> None:
+    assert JobState.parse(known + strange).phase is JobState.parse(known).phase
+
+
+@given(st.text(alphabet=KNOWN, max_size=8))
+def test_a_job_that_is_being_deleted_is_never_anything_else(letters: str) -> None:
+    assert JobState.parse("d" + letters).phase is Phase.ENDING
+
+
+def test_letters_are_printed_in_grid_engines_order() -> None:
+    assert str(JobState.parse("wqRh")) == "hRqw"
+
+
+# Tables
+
+
+def test_a_job_is_found_by_number_owner_and_name() -> None:
+    assert JobTable(200.0, {7: JOB}).find(7, **MINE) == JOB
+
+
+@pytest.mark.parametrize("other", [replace(JOB, owner="bob"), replace(JOB, name="sgehub-ba9876543210")])
+def test_a_reused_number_is_another_job(other: Job) -> None:
+    """Numbers are reused; then the job that was looked for is missing."""
+    assert JobTable(200.0, {7: other}).find(7, **MINE) == Absent()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        JobTable(100.0),
+        JobTable(99.0),
+        JobTable(200.0, skipped=1),
+        JobTable(200.0, broken=frozenset({7})),
+        JobTable(99.0, {7: replace(JOB, owner="bob")}),
+    ],
+    ids=["same instant", "older", "skipped", "broken", "older and reused"],
+)
+def test_a_job_missing_from_a_table_that_proves_nothing_is_unknown(table: JobTable) -> None:
+    found = table.find(7, **MINE)
+    assert isinstance(found, Unknown)
+    assert found.reason.endswith(".")
+
+
+def test_another_jobs_broken_element_does_not_hide_ours() -> None:
+    """One bad job costs itself: others can still be told to be gone."""
+    assert JobTable(200.0, broken=frozenset({8})).find(7, **MINE) == Absent()
+
+
+@given(
+    asked=st.floats(0, 1e10),
+    submitted=st.floats(0, 1e10),
+    skipped=st.integers(0, 2),
+    broken=st.frozensets(st.integers(1, 9)),
+    listed=st.booleans(),
+    same=st.booleans(),
+)
+def test_absent_is_only_ever_said_of_a_whole_table_asked_for_later(
+    asked: float,
+    submitted: float,
+    skipped: int,
+    broken: frozenset[int],
+    *,
+    listed: bool,
+    same: bool,
+) -> None:
+    """The first promise, whatever the table."""
+    jobs = {7: JOB if same else replace(JOB, owner="bob")} if listed else {}
+    found = JobTable(asked, jobs, skipped, broken).find(7, **{**MINE, "submitted_after": submitted})
+    may_be_absent = asked > submitted and not skipped and 7 not in broken
+    if listed and same:
+        assert found == JOB
+    else:
+        assert isinstance(found, Absent) == may_be_absent
+
+
+def test_a_job_is_healed_by_its_name_only_for_its_owner() -> None:
+    """Names are public: somebody else's job of that name is not ours."""
+    table = JobTable(200.0, {7: JOB})
+    assert table.by_name(JOB.name, owner="alice") == JOB
+    assert table.by_name(JOB.name, owner="bob") is None
+
+
+# Records
+
+
+def test_the_last_run_counts() -> None:
+    again = replace(RECORD, started=200.0)
+    assert last_run([RECORD, again], 7, **MINE) == again
+
+
+@pytest.mark.parametrize(
+    "other", [replace(RECORD, number=8), replace(RECORD, owner="bob"), replace(RECORD, name="x"),
+              replace(RECORD, submitted=99.0 - 3 * 3600)]
+)  # fmt: skip
+def test_a_record_of_another_job_is_none_of_ours(other: Accounting) -> None:
+    assert last_run([other], 7, **MINE) is None
+
+
+@pytest.mark.parametrize(
+    ("failed", "final"), [(0, True), (37, True), (100, True), (25, False), (27, False), (30, False)]
+)
+def test_a_record_of_a_run_that_may_be_followed_by_another_is_not_final(failed: int, *, final: bool) -> None:
+    """Rescheduled, or left in the error state: the job outlives its record."""
+    assert replace(RECORD, failed=failed).final is final
+
+
+H = 128
+G = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "It ended by itself."),
+        ({"exit_status": 3}, "It ended with exit status 3."),
+        ({"exit_status": 127}, "Its program could not be started (exit status 127)."),
+        ({"exit_status": H + 11}, "It was ended by a signal (Segmentation fault)."),
+        ({"exit_status": H + 9}, "It was killed on its host, probably because memory ran out."),
+        ({"failed": 100, "exit_status": H + 9}, "It was deleted."),
+        ({"failed": 100, "exit_status": H + 12}, "It was deleted."),
+        ({"failed": 100, "exit_status": H + 9, "deleted_by": "root@head"}, "It was deleted by root@head."),
+        ({"failed": 37, "deleted_by": "root@head", "ended": 5000.0}, "It was deleted by root@head."),
+        ({"failed": 37, "exit_status": H + 9, "ended": 1900.0}, "It reached its runtime of 30 minutes."),
+        (
+            {"failed": 100, "exit_status": H + 12, "deleted_by": "execd@node01", "ended": 1901.0},
+            "It reached its runtime of 30 minutes.",
+        ),
+        ({"ended": 1900.5}, "It reached its runtime of 30 minutes."),
+        ({"started": None, "wallclock": 1800.0, "failed": 37}, "It reached its runtime of 30 minutes."),
+        ({"failed": 100, "exit_status": H + 9, "maxvmem_bytes": 2 * G}, "It used up its memory of 2G."),
+        ({"failed": 37, "exit_status": H + 9, "maxvmem_bytes": 2 * G}, "It used up its memory of 2G."),
+        ({"exit_status": H + 6, "maxvmem_bytes": 2 * G}, "It used up its memory of 2G."),
+        (
+            {"exit_status": 1, "maxvmem_bytes": 2 * G},
+            "It ended with exit status 1, and had used up its memory of 2G.",
+        ),
+        ({"maxvmem_bytes": 2 * G}, "It ended by itself."),
+        ({"failed": 37, "exit_status": H + 9}, "It passed a limit of its runtime or its memory."),
+        (
+            {"failed": 28, "failed_text": "changing to working directory"},
+            "Its home folder could not be entered on the execution host (changing to working directory).",
+        ),
+        (
+            {"failed": 19, "failed_text": "before writing exit_status"},
+            "Its execution host was lost, probably by a crash or a power cut (before writing exit_status).",
+        ),
+        ({"failed": 77}, "Grid Engine reports a failure: 77."),
+        ({"exit_status": 255}, "It ended with exit status 255."),
+    ],
+)
+def test_the_sentence_for_every_end(changes: dict[str, object], sentence: str) -> None:
+    """By sge_status(5) and by what was measured; who deleted a job is named before anything is guessed."""
+    record = replace(RECORD, **changes)
+    assert why_it_ended(record, h_rt=1800, memory_limit=2 * G) == sentence
+
+
+@given(st.integers(0, 255), st.integers(0, 110), st.integers(0, 2**40), st.sampled_from([None, "a@h", "execd@n"]))
+def test_every_record_gets_one_sentence(status: int, failed: int, used: int, by: str | None) -> None:
+    record = replace(RECORD, exit_status=status, failed=failed, maxvmem_bytes=used, deleted_by=by)
+    for limits in ({}, {"h_rt": 60, "memory_limit": 2**30}):
+        said = why_it_ended(record, **limits)
+        assert said.endswith(".")
+        assert "\n" not in said
+        assert "None" not in said
