@@ -1,0 +1,129 @@
+"""Argument lists of Grid Engine's commands.
+
+The law of this file: pure; a list is a list, and a value that Grid Engine would split, expand or take for an
+option is refused, never quoted or repaired. Switches are explicit, since sge_request(5) and sge_qstat(5) files set
+others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sgehub.errors import AccountError, SiteConfigurationError
+from sgehub.model.jobspec import JobSpec
+
+# sge_types(1) object_name, without what Grid Engine 8.1.9 or its XML cannot carry.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._+-]*")
+_QUEUE: Final = r"[A-Za-z0-9_@*?!(][A-Za-z0-9._@*?!|&()-]*"
+_QUEUES: Final = re.compile(f"{_QUEUE}(,{_QUEUE})*")
+_RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:*?!|&()/+-]+")
+# Measured with 8.1.9: "," and ":" split -o, "$" begins a pseudo variable such as $HOME or $JOB_ID, in -wd too.
+# Everything else is taken as it stands: blanks, quotes, backslashes, wildcards, UTF-8.
+_SPLIT: Final = re.compile(r"[,:$\x00-\x1f\x7f]")
+_OPTION_FILE: Final = re.compile(r"/[A-Za-z0-9._/+-]+")
+
+
+def submit_options(spec: JobSpec) -> tuple[str, ...]:
+    """Return qsub's options for a job, without the script; they override those of files and of the script.
+
+    Raises AccountError when the home folder's path cannot be given to Grid Engine, SiteConfigurationError when a
+    name or a value cannot.
+    """
+    return (
+        *("-terse", "-b", "n", "-now", "n"),
+        *("-S", _path(spec.shell)),
+        *("-wd", _path(spec.home)),
+        *("-j", "y", "-o", _path(spec.log)),
+        *("-N", _checked(_NAME, spec.name, "job name")),
+        *("-r", "n"),
+        *(["-notify"] if spec.notify else []),
+        *_requests(spec),
+    )
+
+
+def _requests(spec: JobSpec) -> Iterator[str]:
+    if spec.resources:
+        yield "-l"
+        yield ",".join(
+            f"{_checked(_NAME, name, 'resource')}={_checked(_RESOURCE_VALUE, value, 'value of a resource')}"
+            for name, value in spec.resources
+        )
+    if spec.pe is not None:
+        if spec.slots < 1:
+            raise SiteConfigurationError(f"{spec.slots} slots cannot be requested.")
+        yield from ("-pe", _checked(_NAME, spec.pe, "parallel environment"), str(spec.slots))
+    if spec.queue is not None:
+        yield from ("-q", _checked(_QUEUES, spec.queue, "queue"))
+    if spec.project is not None:
+        yield from ("-P", _checked(_NAME, spec.project, "project"))
+
+
+def _checked(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise SiteConfigurationError(f"Grid Engine would not take {text!r} as a {what}.")
+    return text
+
+
+def _path(path: str) -> str:
+    trouble = _SPLIT.search(path)
+    if trouble:
+        raise AccountError(
+            f"Grid Engine cannot use the folder of {path!r}, because of the character {trouble[0]!r} in its name."
+        )
+    if not path.startswith("/"):
+        raise AccountError(f"Grid Engine needs an absolute path, and {path!r} is none.")
+    return path
+
+
+def without_personal_requests(script: str) -> str:
+    """Make a job script forget the person's own default options (~/.sge_request).
+
+    qsub merges the files of sge_request(5), then the script's "#$" lines, then its arguments; `-clear` forgets
+    what came before it. Among the arguments it would forget the script's lines too, so that it becomes the
+    script's first line. Measured with 8.1.9: it outdoes all options but `-sync y`, `-jsv` and malformed ones.
+    """
+    interpreter, _, rest = script.partition("\n")
+    if not interpreter.startswith("#!"):
+        return f"#$ -clear\n{script}"
+    return f"{interpreter}\n#$ -clear\n{rest}"
+
+
+def site_requests(request_file: str) -> tuple[str, ...]:
+    """Return what stands before all other options, so that the site's default options count again.
+
+    `request_file` is the cell's sge_request and must exist: given one that does not, 8.1.9 ignores every option
+    behind it. It is named among the arguments, where the helper can see whose file it is.
+    """
+    if not _OPTION_FILE.fullmatch(request_file):
+        raise SiteConfigurationError(f"The file {request_file!r} cannot be given to qsub.")
+    return ("-@", request_file)
+
+
+def qstat_list(folder: str) -> list[str]:
+    """Ask for all jobs of all users that are pending, running or suspended."""
+    return [f"{folder}/qstat", "-u", "*", "-s", "prs", "-xml"]
+
+
+def qstat_detail(folder: str, number: int) -> list[str]:
+    """Ask for all there is to know of one job."""
+    return [f"{folder}/qstat", "-j", str(number), "-xml"]
+
+
+def qacct(folder: str, number: int) -> list[str]:
+    """Ask for the records of one job's runs."""
+    return [f"{folder}/qacct", "-j", str(number)]
+
+
+def qhost(folder: str, complexes: Sequence[str] = ()) -> list[str]:
+    """Ask for all execution hosts with their queue instances and the named complexes."""
+    wanted = ",".join(_checked(_NAME, name, "resource") for name in complexes)
+    return [f"{folder}/qhost", "-q", *(["-F", wanted] if wanted else []), "-xml"]
+
+
+def qconf(folder: str, switch: str, *names: str) -> list[str]:
+    """Ask for a part of the configuration: "-sc", "-sql", "-sq" with names; only for switches that show."""
+    if not switch.startswith("-s") or switch.startswith("-sm"):
+        raise SiteConfigurationError(f"qconf {switch} is not asked by the hub.")
+    return [f"{folder}/qconf", switch, *([",".join(names)] if names else [])]

@@ -1,0 +1,179 @@
+"""Grid Engine's verbs, one short method each.
+
+The law of this file: it asks as the hub's own account, submits and deletes as the person through one helper
+under sudo, and turns every answer into a value of the model or one of our errors. Whatever is no complete answer
+is NoAnswerError: "don't know", never "no". qsub is never repeated. Nothing is parsed or decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sgehub.errors import NoAnswerError
+from sgehub.gridengine import argv
+from sgehub.gridengine.helper import Helper
+from sgehub.gridengine.parse_qacct import parse_accounting
+from sgehub.gridengine.parse_qdel import Deletion, parse_deletion
+from sgehub.gridengine.parse_qhost import Host, read_hosts
+from sgehub.gridengine.parse_qstat import read_jobs
+from sgehub.gridengine.parse_qstat_j import read_detail
+from sgehub.gridengine.parse_qsub import Verification, parse_submission, parse_verification
+from sgehub.gridengine.parse_xml import by_and_by
+from sgehub.gridengine.runner import Completed, Runner
+from sgehub.model.job import Absent, Accounting, JobDetail, JobTable, last_run
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where a cluster is, and which helper acts as a person there ("{person}" stands for the account)."""
+
+    root: str
+    cell: str = "default"
+    bin: str = "/usr/lib/gridengine"
+    qmaster_port: int | None = None
+    execd_port: int | None = None
+    arch: str | None = None
+    helper: tuple[str, ...] = ("sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user")
+
+    def environment(self) -> dict[str, str]:
+        """Return the SGE_* variables that every client needs."""
+        values = {
+            "SGE_ROOT": self.root,
+            "SGE_CELL": self.cell,
+            "SGE_QMASTER_PORT": self.qmaster_port,
+            "SGE_EXECD_PORT": self.execd_port,
+            "SGE_ARCH": self.arch,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job to be submitted: qsub's options without the script, the script, the launch file, its folder."""
+
+    tag: str
+    options: tuple[str, ...]
+    script: str
+    launch: Mapping[str, object]
+    folder: str
+
+
+class GridEngine:
+    """The only door to one cluster.
+
+    `runner` asks, `acting` (the same if not given) runs the helper that acts as people. `ask_timeout` bounds
+    every question, `deadline` everything that the helper does as a person, both in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        runner: Runner,
+        *,
+        acting: Runner | None = None,
+        clock: Callable[[], float] = time.time,
+        is_file: Callable[[str], bool] = os.path.isfile,
+        ask_timeout: float = 60.0,
+        deadline: float = 30.0,
+    ) -> None:
+        self.settings = settings
+        self._runner = runner
+        self._clock = clock
+        self._is_file = is_file
+        self._ask_timeout = ask_timeout
+        cluster = {"bin": settings.bin, "environment": settings.environment()}
+        self._helper = Helper(settings.helper, cluster, acting or runner, deadline=deadline)
+
+    async def jobs(self) -> JobTable:
+        """Return all jobs of the cluster; NoAnswerError if that is not the whole list."""
+        asked_at = self._clock()
+        completed = await self._ask(argv.qstat_list(self.settings.bin))
+        return await by_and_by(read_jobs(completed, asked_at))
+
+    async def detail(self, number: int) -> JobDetail | Absent:
+        """Return what is known of one job, Absent if Grid Engine answers that there is none."""
+        completed = await self._ask(argv.qstat_detail(self.settings.bin, number))
+        return await by_and_by(read_detail(completed, number))
+
+    async def accounting(self, number: int, *, owner: str, name: str, submitted_after: float) -> Accounting | None:
+        """Return the record of the job's last run, None if there is none (yet: the qmaster writes them late)."""
+        records = parse_accounting(await self._ask(argv.qacct(self.settings.bin, number)))
+        return last_run(records, number, owner=owner, name=name, submitted_after=submitted_after)
+
+    async def confirm_absent(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
+        """Call the second witness on a job that a table lacks: True only if the job is gone for certain.
+
+        `qstat -j` is asked first, since it sees jobs that lists may hide; where it does not answer, an
+        accounting record of an end that is final will do. NoAnswerError if neither answers.
+        """
+        try:
+            detail = await self.detail(number)
+        except NoAnswerError:
+            record = await self.accounting(number, owner=owner, name=name, submitted_after=submitted_after)
+            if record is not None and record.final:
+                return True
+            raise
+        return isinstance(detail, Absent) or (detail.owner, detail.name) != (owner, name)
+
+    async def hosts(self, complexes: Sequence[str] = ()) -> tuple[Host, ...]:
+        """Return the execution hosts with their queues and the free amounts of `complexes`."""
+        completed = await self._ask(argv.qhost(self.settings.bin, complexes))
+        return await by_and_by(read_hosts(completed))
+
+    async def submit(self, person: str, submission: Submission) -> int:
+        """Submit a job as `person`, once, and return its number.
+
+        Raises SubmissionRefusedError with qsub's own sentence, AccountError when home or account stand in the
+        way, SiteConfigurationError, or NoAnswerError: then the job may be queued; look for its name.
+        """
+        completed = await self._helper.command(
+            person,
+            verb="submit",
+            tag=submission.tag,
+            folder=submission.folder,
+            options=await self._options(submission.options),
+            script=argv.without_personal_requests(submission.script),
+            launch=dict(submission.launch),
+        )
+        return parse_submission(completed)
+
+    async def cancel(self, person: str, number: int) -> Deletion:
+        """Delete a job as `person`; ClusterError if it is somebody else's, NoAnswerError if that is not known."""
+        return parse_deletion(await self._helper.command(person, verb="cancel", job=number), number)
+
+    async def verify(self, person: str, options: Sequence[str], script: str, *, mode: str = "v") -> Verification:
+        """Ask qsub, without submitting, whether the job could ever run ("v") or start now ("p")."""
+        completed = await self._helper.command(
+            person,
+            verb="verify",
+            options=await self._options(options),
+            script=argv.without_personal_requests(script),
+            mode=mode,
+        )
+        return parse_verification(completed)
+
+    async def tail(self, person: str, folder: str, tag: str, lines: int = 50) -> str | None:
+        """Return the last lines of the job's log, None if there is no log."""
+        answer = await self._helper.call(person, verb="tail", folder=folder, tag=tag, lines=lines)
+        text = answer.get("text")
+        return text if isinstance(text, str) else None
+
+    async def discard(self, person: str, folder: str, tag: str) -> bool:
+        """Remove the launch file with its secrets; False if it was not there any more."""
+        answer = await self._helper.call(person, verb="discard", folder=folder, tag=tag)
+        return answer.get("discarded") is True
+
+    async def _ask(self, command: list[str]) -> Completed:
+        # UTC, so that no local time that a client prints is ambiguous.
+        env = {"TZ": "UTC0", **self.settings.environment()}
+        return await self._runner.run(command, env=env, timeout=self._ask_timeout)
+
+    async def _options(self, options: Sequence[str]) -> list[str]:
+        requests = f"{self.settings.root}/{self.settings.cell}/common/sge_request"
+        # A thread, since SGE_ROOT is a network folder on most sites and may hang.
+        there = await asyncio.to_thread(self._is_file, requests)
+        return [*(argv.site_requests(requests) if there else ()), *options]

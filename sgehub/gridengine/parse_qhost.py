@@ -1,0 +1,102 @@
+"""`qhost -q -F … -xml` -> the execution hosts with their queue instances and free resources. qhost(1).
+
+The law of this file: values are kept as printed where dialects differ ("100.000G", "107374182400", "1");
+`answers.amount` reads them all. A document that is not whole is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from sgehub.gridengine.answers import amount, no_answer
+from sgehub.gridengine.parse_xml import IllFormedError, Steps, local, tree
+from sgehub.gridengine.runner import Completed
+
+# Letters of qstat(1) with which an instance takes no new job: alarm, unknown, disabled, suspended, error …
+_CLOSED: Final = frozenset("audDEsSCco")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInstance:
+    """One queue on one host; `state` holds the letters of qstat(1), empty when all is well."""
+
+    queue: str
+    slots_used: int
+    slots_reserved: int
+    slots_total: int
+    state: str
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it takes new jobs."""
+        return not _CLOSED & set(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One execution host. `resources` are the values asked for with -F, as printed; memory is in bytes."""
+
+    name: str
+    arch: str | None
+    cores: int | None
+    load: float | None
+    memory_total: int | None
+    memory_used: int | None
+    resources: Mapping[str, str]
+    queues: tuple[QueueInstance, ...]
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it reports its load: a lost host keeps its name but loses its load."""
+        return self.load is not None
+
+
+def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:
+    """Read the answer step by step; the pseudo host "global" is the first one, if Grid Engine lists it.
+
+    Raises NoAnswerError for anything that is not a whole list of hosts.
+    """
+    if completed.exit != 0 or not completed.stdout.strip():
+        raise no_answer("qhost", completed, "it printed no list.")
+    try:
+        root = yield from tree(completed.stdout)
+        if local(root.tag) != "qhost":
+            raise IllFormedError("no list of hosts")  # noqa: TRY301 - one place turns it into NoAnswerError
+        return tuple(_host(element) for element in root.iterfind("host"))
+    except (IllFormedError, KeyError, ValueError) as error:
+        raise no_answer("qhost", Completed(0, b"", b""), f"not a whole list ({error}).") from error
+
+
+def _host(element: Element) -> Host:
+    values = _values(element, "hostvalue")
+    cores, load = amount(values.get("num_proc", "")), amount(values.get("load_avg", ""))
+    total, used = amount(values.get("mem_total", "")), amount(values.get("mem_used", ""))
+    arch = values.get("arch_string", "-")
+    return Host(
+        name=element.attrib["name"],
+        arch=None if arch == "-" else arch,
+        cores=None if cores is None else int(cores),
+        load=load,
+        memory_total=None if total is None else round(total),
+        memory_used=None if used is None else round(used),
+        resources=_values(element, "resourcevalue"),
+        queues=tuple(_queue(queue) for queue in element.iterfind("queue")),
+    )
+
+
+def _queue(element: Element) -> QueueInstance:
+    values = _values(element, "queuevalue")
+    return QueueInstance(
+        queue=element.attrib["name"],
+        slots_used=int(values["slots_used"]),
+        slots_reserved=int(values.get("slots_resv", "0")),
+        slots_total=int(values["slots"]),
+        state=values["state_string"],
+    )
+
+
+def _values(element: Element, tag: str) -> dict[str, str]:
+    return {value.attrib["name"]: (value.text or "").strip() for value in element.iterfind(tag)}

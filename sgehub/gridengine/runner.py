@@ -1,0 +1,178 @@
+"""The one place that starts a process for the hub.
+
+The law of this file: every command has a time-out, a cap on its output, an environment of its own and a process
+group of its own; whatever happens, cancellation included, it is ended (TERM, then KILL) and reaped. It knows
+nothing of Grid Engine. An exit status is a result here, never an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sgehub.errors import ClusterError, NoAnswerError
+
+OUTPUT_LIMIT: Final = 64 * 1024 * 1024
+_PIECE: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command left behind. `exit` is negative when a signal ended it."""
+
+    exit: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Runner:
+    """Run commands, `limit` at a time at most; further ones wait for their turn.
+
+    `grace` is the time in seconds between TERM and KILL. sudo relays TERM to the command behind it but cannot
+    relay KILL, so that TERM always comes first.
+    """
+
+    def __init__(self, limit: int = 4, *, grace: float = 2.0) -> None:
+        self._turns = asyncio.Semaphore(limit)
+        self._grace = grace
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        output_limit: int = OUTPUT_LIMIT,
+    ) -> Completed:
+        """Run one command to its end and return what it printed.
+
+        `env` is the whole environment, but for PATH and LC_ALL=C, which are always there; `timeout` counts
+        seconds from the command's start. Raises ClusterError if it cannot be started, NoAnswerError if it lasts
+        too long or prints more than `output_limit` bytes.
+        """
+        async with self._turns:
+            process = await _start(argv, env or {})
+            done = False
+            try:
+                completed = await asyncio.wait_for(_converse(process, stdin, output_limit), timeout)
+                done = True
+            except asyncio.TimeoutError:
+                raise NoAnswerError(f"{_name(argv)} did not answer within {timeout:g} seconds.") from None
+            except _TooMuchError:
+                raise NoAnswerError(f"{_name(argv)} printed more than {output_limit} bytes.") from None
+            finally:
+                if not done:
+                    await self._end(process)
+            return completed
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        # A task of its own, so that a second cancellation cannot leave the process behind.
+        task = asyncio.ensure_future(_end(process, self._grace))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait until every process that is being ended has ended."""
+        if self._endings:
+            await asyncio.wait(set(self._endings))
+
+
+class _TooMuchError(Exception):
+    """A command printed more than it may."""
+
+
+def _name(argv: Sequence[str]) -> str:
+    return argv[0].rpartition("/")[2]
+
+
+async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            limit=2 * _PIECE,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **env},
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise ClusterError(
+            f"{argv[0]} is not there. Install it, or correct its folder in the site's configuration."
+        ) from None
+    except PermissionError:
+        raise ClusterError(f"{argv[0]} may not be executed by the hub's account.") from None
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"{argv[0]} could not be started: {error}.") from error
+
+
+async def _converse(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Completed:
+    """Feed and read at once, so that no pipe can block; raise _TooMuchError beyond `limit`."""
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise AssertionError("started without pipes")
+    tasks = [
+        asyncio.ensure_future(_feed(process.stdin, stdin)),
+        asyncio.ensure_future(_read(process.stdout, limit)),
+        asyncio.ensure_future(_read(process.stderr, limit)),
+    ]
+    try:
+        _, stdout, stderr = await asyncio.gather(*tasks)
+        return Completed(await process.wait(), stdout or b"", stderr or b"")
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
+    # A command may end without having read its input: its exit status says what that means.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        pipe.write(data)
+        await pipe.drain()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        pipe.close()
+        await pipe.wait_closed()
+
+
+async def _read(pipe: asyncio.StreamReader, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await pipe.read(_PIECE):
+        size += len(piece)
+        if size > limit:
+            raise _TooMuchError
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
+    """Send TERM to the group, after `grace` seconds KILL, and reap the leader."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal(process, number)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
+            break
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # what the leader left behind in its group
+    # One that could not be signalled (sudo runs as root) ends by its own deadline and is reaped by the loop then;
+    # it must not keep our ends of the pipes.
+    transport = process._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no public way to the pipes
+    for descriptor in range(3):
+        pipe = transport.get_pipe_transport(descriptor)
+        if pipe is not None:
+            pipe.close()
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)

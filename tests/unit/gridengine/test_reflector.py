@@ -1,0 +1,243 @@
+"""One question at a time for everybody, at a pace, on a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from sgehub.errors import NoAnswerError
+from sgehub.gridengine.reflector import JobReflector, Pace
+from sgehub.model.job import JobTable
+
+
+class World:
+    """A clock and a cluster: time passes only by `pass_time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self.asked: list[float] = []
+        self.under_way = self.most_under_way = 0
+        self.cost = 0.0
+        self.failure: Exception | None = None
+        self.reflector = JobReflector(
+            self.ask, pace=Pace(), clock=self.clock, monotonic=self.clock, sleep=self.sleep, jitter=lambda: 0.5
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now + seconds, wake))
+        await wake
+
+    async def ask(self) -> JobTable:
+        asked_at = self.now
+        self.asked.append(asked_at)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if self.cost:
+                await self.sleep(self.cost)
+            if self.failure:
+                raise self.failure
+            return JobTable(asked_at)
+        finally:
+            self.under_way -= 1
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def pass_time(self, seconds: float, step: float = 0.5) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            await self.settle()
+            self.now = min(self.now + step, until)
+            for due, wake in self.sleepers:
+                if due <= self.now and not wake.done():
+                    wake.set_result(None)
+            await self.settle()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.reflector.close()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_nobody_interested_nobody_asked(world: World) -> None:
+    with world.reflector.interest(waiting=True):
+        await world.settle()
+    asked = len(world.asked)
+    await world.pass_time(600)
+    assert (asked, len(world.asked)) == (1, 1)
+
+
+@pytest.mark.parametrize(("waiting", "pause"), [(True, 2.0), (False, 15.0)])
+async def test_the_pace_follows_who_is_interested(world: World, pause: float, *, waiting: bool) -> None:
+    """Every 2 s while somebody waits, every 15 s while sessions only run; the first question comes at once."""
+    with world.reflector.interest(waiting=waiting):
+        await world.pass_time(60)
+    gaps = {after - before for before, after in zip(world.asked, world.asked[1:], strict=False)}
+    assert (world.asked[0], gaps) == (1000.0, {pause})
+
+
+async def test_a_thousand_cost_as_much_as_one(world: World) -> None:
+    """One question serves all who wait for it."""
+    waiting = [asyncio.ensure_future(world.reflector.next_table(1000.0)) for _ in range(1000)]
+    await world.pass_time(10)
+    assert all(task.done() for task in waiting)
+    assert len(world.asked) == 2
+    assert world.most_under_way == 1
+
+
+async def test_an_expensive_cluster_is_asked_less(world: World) -> None:
+    """Fifteen times what the last question took."""
+    world.cost = 1.0
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(70)
+    assert world.asked[:4] == [1000.0, 1016.0, 1032.0, 1048.0]
+
+
+async def test_a_table_asked_for_too_early_is_not_taken(world: World) -> None:
+    """Also one that is under way when the wish arrives."""
+    world.cost = 3.0
+    early = asyncio.ensure_future(world.reflector.next_table(0.0))
+    await world.pass_time(1)
+    late = asyncio.ensure_future(world.reflector.next_table(world.now))
+    await world.pass_time(3)
+    assert early.done()
+    assert early.result().asked_at == 1000.0
+    assert not late.done()
+    await world.pass_time(60)
+    assert late.result().asked_at > 1001.0
+
+
+async def test_waiting_outlasts_every_failure(world: World) -> None:
+    """The last good table stays; since when it fails is known; the answer comes once there is one."""
+    first = await asyncio.wait_for(world.reflector.next_table(0.0), 5)
+    world.failure = NoAnswerError("no")
+    waiting = asyncio.ensure_future(world.reflector.next_table(world.now))
+    await world.pass_time(600)
+    assert not waiting.done()
+    assert world.reflector.table is first
+    assert world.reflector.failing_since == 1002.0
+    world.failure = None
+    await world.pass_time(61)
+    assert waiting.result().asked_at > 1600.0
+    assert world.reflector.failing_since is None
+
+
+async def test_failures_are_met_with_patience(world: World) -> None:
+    """Each pause is twice the last, up to a minute, with jitter that keeps hubs apart."""
+    world.failure = NoAnswerError("no")
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(200)
+    gaps = [after - before for before, after in zip(world.asked, world.asked[1:], strict=False)]
+    assert gaps == [4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    world.reflector.ask_soon()
+    asked = len(world.asked)
+    await world.pass_time(5)
+    assert len(world.asked) == asked
+
+
+async def test_a_bug_does_not_end_the_asking(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once with its place, and the next question is asked."""
+    world.failure = RuntimeError("bug")
+    with world.reflector.interest(waiting=True), caplog.at_level(logging.INFO):
+        await world.pass_time(1)
+        assert world.reflector.failing_since is not None
+        world.failure = None
+        await world.pass_time(10)
+    assert world.reflector.failing_since is None
+    assert "RuntimeError: bug" in caplog.text
+
+
+async def test_an_outage_is_two_lines_of_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.failure = NoAnswerError("Connection refused.")
+    with world.reflector.interest(waiting=True), caplog.at_level(logging.INFO):
+        await world.pass_time(100)
+        world.failure = None
+        await world.pass_time(100)
+    assert [record.message for record in caplog.records] == [
+        "Grid Engine is not answering: Connection refused.",
+        "Grid Engine answers again, after 120 seconds.",
+    ]
+
+
+async def test_ask_soon_does_not_wait_for_the_idle_pace(world: World) -> None:
+    """Many wishes are one question, and an expensive cluster is spared even then."""
+    with world.reflector.interest(waiting=False):
+        await world.pass_time(1)
+        for _ in range(100):
+            world.reflector.ask_soon()
+        await world.pass_time(8)
+    assert world.asked == [1000.0, 1001.0]
+    world.cost = 1.0
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(4)
+        world.reflector.ask_soon()
+        await world.pass_time(14)
+    assert world.asked == [1000.0, 1001.0, 1009.0, 1025.0]
+
+
+async def test_an_interest_can_change(world: World) -> None:
+    """From waiting to running and back, without asking in between."""
+    interest = world.reflector.interest(waiting=False)
+    await world.pass_time(4)
+    interest.waiting = True
+    await world.pass_time(4)
+    interest.waiting = False
+    await world.pass_time(4)
+    interest.release()
+    interest.release()
+    await world.pass_time(100)
+    assert world.asked == [1000.0, 1004.0, 1006.0, 1008.0]
+
+
+async def test_a_cancelled_wait_leaves_no_interest(world: World) -> None:
+    world.failure = NoAnswerError("no")
+    waiting = asyncio.ensure_future(world.reflector.next_table(0.0))
+    await world.pass_time(1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    asked = len(world.asked)
+    await world.pass_time(300)
+    assert len(world.asked) == asked
+
+
+async def test_closing_ends_the_question_and_the_waiting(world: World) -> None:
+    """Nobody is left hanging, and nothing is asked after."""
+    world.cost = 1000.0
+    waiting = asyncio.ensure_future(world.reflector.next_table(0.0))
+    await world.pass_time(1)
+    await world.reflector.close()
+    with pytest.raises(NoAnswerError):
+        await waiting
+    assert world.under_way == 0
+    with pytest.raises(NoAnswerError):
+        await world.reflector.next_table(0.0)
+    assert len(world.asked) == 1
+
+
+async def test_a_real_clock_works_too() -> None:
+    """The defaults: time.time, asyncio.sleep."""
+    count = 0
+
+    async def ask() -> JobTable:
+        nonlocal count
+        count += 1
+        return JobTable(float(count))
+
+    asking: Callable[[], Awaitable[JobTable]] = ask
+    reflector = JobReflector(asking, pace=Pace(waiting=0.02, cost=0.0))
+    assert (await asyncio.wait_for(reflector.next_table(3.0), 10)).asked_at == 4.0
+    await reflector.close()
