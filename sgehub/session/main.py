@@ -1,0 +1,198 @@
+"""One session, from the launch file to the server's last exit code. Runs in the job, as the person.
+
+Law: the hub learns of a port only after psutil has shown that the very server started here listens on it; it
+learns of the end before the port is free for others, however the end comes about. The launch file, which holds
+secrets, does not outlive the hub's answer. A hub that does not answer never ends a session.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgehub.session.child import Server, StartError
+from sgehub.session.guard import Guard
+from sgehub.session.launch import Launch, LaunchError, read_launch
+from sgehub.session.log import JobLog
+from sgehub.session.ports import Hold, candidates, held, is_free
+from sgehub.session.report import PortReport, report_end
+from sgehub.session.signals import Wakeups
+
+_STDOUT = 1
+_LOG_LIMIT = 1 << 20  # until the launch file says otherwise
+_TRIES = 5
+_STACK_BYTES = 512 * 1024
+_M_ARENA_MAX = -8  # mallopt(3)
+_END_SECONDS = 5.0  # to tell the hub that the server has ended
+_ENDING_SECONDS = 2.0  # to tell it that the server is about to
+_SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.2
+_SHARE = 0.02  # of a processor, for looking whether the server listens
+_HUBS = ("JUPYTERHUB_", "JPY_")  # of another session, perhaps the one this job was submitted in
+_SITES = "JUPYTERHUB_SINGLEUSER_"  # how the server is to run, which the job's prologue may say
+
+
+def stay_small() -> None:
+    """Keep threads from reserving 70 MB of addresses each, which h_vmem counts like memory."""
+    threading.stack_size(_STACK_BYTES)
+    with suppress(OSError, AttributeError):  # a C library other than glibc has no arenas
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def server_environment(launch: Launch, port: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the server's environment: the job's, then the hub's, then where to listen.
+
+    jupyterhub-singleuser takes address, port and prefix from JUPYTERHUB_SERVICE_URL.
+    """
+    environment = {
+        name: value for name, value in inherited.items() if name.startswith(_SITES) or not name.startswith(_HUBS)
+    }
+    environment["JUPYTERHUB_API_TOKEN"] = launch.token
+    environment.update(launch.environment)
+    host = f"[{launch.bind}]" if ":" in launch.bind else launch.bind
+    prefix = environment.get("JUPYTERHUB_SERVICE_PREFIX", "/")
+    environment["JUPYTERHUB_SERVICE_URL"] = f"http://{host}:{port}{prefix}"
+    return environment
+
+
+@dataclass
+class Session:
+    """One launch with everything it needs; `forget` removes the launch file."""
+
+    launch: Launch
+    path: str
+    log: JobLog
+    wakeups: Wakeups
+    guard: Guard
+    inherited: Mapping[str, str]
+
+    def forget(self) -> None:
+        """Remove the launch file."""
+        with suppress(OSError):
+            Path(self.path).unlink()
+
+    def run(self) -> int:
+        """Start the server, on another port if its own was taken; return the job's exit code."""
+        tries = 0
+        for port in candidates(self.launch.ports):
+            hold = held(self.launch.bind, port)
+            if hold is None:
+                continue
+            tries += 1
+            with closing(hold):
+                code = self._try(port, hold, last=tries == _TRIES)
+            if code is not None:
+                return code
+        low, high = self.launch.ports
+        self.log.say(f"no port from {low} to {high} is free on this host.")
+        return self._ended(1)
+
+    def _try(self, port: int, hold: Hold, *, last: bool) -> int | None:
+        """Run the server on this port; return the job's exit code, or None if the port was taken after all."""
+        launch = self.launch
+        try:
+            environment = server_environment(launch, port, self.inherited)
+            server = Server(launch.command, environment, self.log, self.wakeups)
+        except StartError as error:
+            self.log.say(str(error))
+            return self._ended(error.exit_code)
+        self.guard.watch(server.pid, hold.sockets)
+        if self._await_listening(server, port, hold):
+            return self._serve(server, port)
+        code = server.clear()
+        if is_free(launch.bind, port) or last:
+            self.log.say(f"the server ended with exit code {code} before it listened on port {port}.")
+            return self._ended(code)
+        self.log.say(f"port {port} was taken by another process; trying another one.")
+        return None
+
+    def _await_listening(self, server: Server, port: int, hold: Hold) -> bool:
+        """Wait until `server` listens, or the session is asked to end; False if it ended before."""
+        bind = self.launch.bind
+        while server.exit_code() is None:
+            if self.wakeups.ending:
+                return True
+            begin = time.thread_time()
+            # Only what listens refuses another socket, and that is known in microseconds. Who it is takes the
+            # kernel's table of all sockets: milliseconds of a processor that the server needs for its start.
+            if not is_free(bind, port) and server.listens(bind, port):
+                hold.seal()
+                if server.listens(bind, port):  # still: so nobody else came in between
+                    return True
+            pause = (time.thread_time() - begin) / _SHARE
+            self.wakeups.wait(min(max(pause, _SHORTEST_LOOK), _LONGEST_LOOK))
+        return False
+
+    def _serve(self, server: Server, port: int) -> int:
+        """Report the port and wait for the end, whoever brings it."""
+        if self.wakeups.ending:
+            return self._end(server)
+        report = PortReport(self.launch.port_url, self.launch.token, port, self.wakeups.poke)
+        announced = False
+        try:
+            while (code := server.exit_code()) is None:
+                if report.accepted:
+                    self.forget()
+                if self.wakeups.announced and not announced:
+                    announced = True
+                    self.log.say("Grid Engine has announced a suspension or a soft limit; the session goes on.")
+                if report.refusal:
+                    self.log.say(f"the hub has refused this session (HTTP {report.refusal}); it ends.")
+                    server.end()
+                    return self._ended(1)
+                if self.wakeups.ending:
+                    report.stop()
+                    return self._end(server)
+                self.wakeups.wait()
+        finally:
+            report.stop()
+        self._ended(code)  # first of all: the port is ours only as long as we run
+        self.log.say(f"the server has ended with exit code {code}.")
+        server.clear()
+        return code
+
+    def _end(self, server: Server) -> int:
+        """End the server because of a signal. The hub is told before the port is free."""
+        number = self.wakeups.ending
+        self.log.say(f"ending the server because of {number.name if number else 'a signal'}.")
+        code = 128 + (number or 0)
+        told = report_end(self.launch.end_url, self.launch.token, code, _ENDING_SECONDS)
+        code = server.end()
+        if not told:
+            self._ended(code, _END_SECONDS - _ENDING_SECONDS)
+        return code
+
+    def _ended(self, code: int, seconds: float = _END_SECONDS) -> int:
+        self.forget()
+        report_end(self.launch.end_url, self.launch.token, code, seconds)
+        return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the session of the launch file that is the only argument; return the job's exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    stay_small()
+    wakeups = Wakeups()
+    log = JobLog(_STDOUT, _LOG_LIMIT)
+    if len(words) != 1:
+        log.say("usage: sgehub-session LAUNCHFILE")
+        return 2
+    try:
+        launch = read_launch(words[0])
+    except LaunchError as error:
+        log.say(str(error))
+        return 1
+    log = JobLog(_STDOUT, launch.log_limit)
+    guard = Guard(launch, words[0], log)
+    session = Session(launch, words[0], log, wakeups, guard, os.environ)
+    try:
+        return session.run()
+    finally:
+        session.forget()
+        guard.dismiss()
