@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model import names
-from sgehub.model.request import ResourceRequest, parse_request
+from sgehub.model.request import FIELDS, ResourceRequest, parse_request
 from sgehub.model.units import Duration, Memory
 
 
@@ -80,10 +80,6 @@ class SessionSite(_Closed):
         names.AbsolutePath,
         Field(description="Folder of python and sgehub-session, at the same path on every execution host."),
     ] = "/opt/sgehub/bin"
-    command: Annotated[
-        list[str],
-        Field(min_length=1, description="The single-user server; found by PATH of the job if it is a bare name."),
-    ] = ["jupyterhub-singleuser"]
     path: Annotated[
         list[names.AbsolutePath],
         Field(description="Folders put before PATH in the job: the environment that has jupyterhub."),
@@ -154,12 +150,29 @@ class SitePolicy(_Closed):
         return self
 
     def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:
-        """Read and judge a request from anywhere; raises RequestRefusedError with every reason."""
-        request = parse_request(raw, {**self.defaults.as_options(), **(defaults or {})})
+        """Read and judge a request from anywhere; raises RequestRefusedError with every reason at once."""
+        fallback = {**self.defaults.as_options(), **(defaults or {})}
+        try:
+            request = parse_request(raw, fallback)
+        except RequestRefusedError as error:
+            raise RequestRefusedError((*error.violations, *self._further(raw, fallback, error))) from None
         found = violations(request, self)
         if found:
             raise RequestRefusedError(found)
         return request
+
+    def _further(
+        self, raw: object, fallback: Mapping[str, object], error: RequestRefusedError
+    ) -> tuple[Violation, ...]:
+        """Judge the fields that could be read where others could not: nobody corrects in two rounds."""
+        unreadable = {one.field for one in error.violations}
+        fields = raw if isinstance(raw, Mapping) else {}
+        readable = {name: fields[name] for name in FIELDS if name in fields and name not in unreadable}
+        try:
+            request = parse_request(readable, fallback)
+        except RequestRefusedError:
+            return ()
+        return tuple(one for one in violations(request, self) if one.field in readable)
 
 
 def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:

@@ -32,12 +32,16 @@ def _whole_number(value: object) -> int:
         return value
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip(" ")):
         return int(value)
+    if value == "":
+        raise ValueError("This is empty. Write a whole number, for example 2.")
     raise ValueError(f"{_said(value)} is not a whole number. Write digits only, for example 2.")
 
 
 def _memory(value: object) -> Memory:
     if isinstance(value, Memory):
         return value
+    if value == "":
+        raise ValueError('This is empty. Write an amount of memory, for example "4G".')
     if isinstance(value, str):
         try:
             return Memory.parse(value.strip(" "))
@@ -51,6 +55,8 @@ def _memory(value: object) -> Memory:
 def _duration(value: object) -> Duration:
     if isinstance(value, Duration):
         return value
+    if value == "":
+        raise ValueError('This is empty. Write a runtime, for example "08:00:00".')
     if isinstance(value, str):
         try:
             return Duration.parse(value.strip(" "))

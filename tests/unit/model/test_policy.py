@@ -52,6 +52,14 @@ def test_each_limit_has_its_sentence(raw, expected):
     assert reasons(site(), **raw) == expected
 
 
+def test_fields_that_can_be_read_are_judged_beside_those_that_cannot():
+    """Nobody corrects in two rounds."""
+    found = dict(reasons(site(), cores="4 apples", memory="65G", gpus=9, runtime=""))
+    assert set(found) == {"cores", "memory", "gpus", "runtime"}
+    assert found["gpus"] == "At most 2 GPUs."
+    assert found["runtime"].startswith("This is empty.")
+
+
 def test_limits_are_checked_after_rounding():
     """64G over 3 cores is rounded up beyond 64G; the sentence names what does fit, and that fits."""
     ((field, message),) = reasons(site(), cores=3, memory="64G")

@@ -1,0 +1,167 @@
+"""The options form: a person's words on their way in, and back out beside the reasons why they were refused.
+
+Coercion only. What may be asked is decided in `model`, and how it looks in ``templates/hub/form.html``.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
+from jupyterhub.apihandlers import APIHandler
+
+from sgehub.errors import SiteConfigurationError, Violation
+from sgehub.model.policy import Limits, SitePolicy
+from sgehub.model.request import FIELDS
+
+TEMPLATE: Final = "hub/form.html"
+SHOWN_LIMIT: Final = 200  # characters of a value that are shown again; no value that is allowed is longer
+UNKNOWN_LIMIT: Final = 10  # fields that do not exist: so many are enough to refuse a request by
+NAME_LIMIT: Final = 64  # characters of the name of such a field
+XSRF: Final = "_xsrf"  # JupyterHub's own field; it also stands in the page's address after a POST
+LINK_PREFIX: Final = "opt-"
+FILE: Final = "(a file)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """What was typed in the request that is being answered, cut to what is shown, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    lengths: Mapping[str, int]
+    violations: tuple[Violation, ...]
+
+
+# JupyterHub renders a refused form from the person's *default* server, without values, handler or error, but in
+# the same task as the refusal. Every request is a task of its own, so that this ends with the request.
+_typed: ContextVar[_Typed | None] = ContextVar("sgehub_typed", default=None)
+
+
+def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) -> None:
+    """Hand what was typed, and why it was refused, to `render` in the same task."""
+    kept = {name: values[name].strip(" ") for name in FIELDS if name in values}
+    _typed.set(
+        _Typed(
+            values={name: _plain(value[:SHOWN_LIMIT]) for name, value in kept.items()},
+            lengths={name: len(value) for name, value in kept.items()},
+            violations=violations,
+        )
+    )
+
+
+def render(policy: SitePolicy, defaults: Mapping[str, object]) -> str:
+    """Return the fields as HTML, without the form around them.
+
+    Shown are the values of `remember`, where there are any, else `defaults` (field -> value). Raises
+    SiteConfigurationError when the site's own template fails.
+    """
+    typed = _typed.get() or _Typed({}, {}, ())
+    given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
+    if given.get("queue") not in policy.queues:
+        given["queue"] = ""  # that of an older request, which the site has closed since
+    values = {name: typed.values.get(name, given.get(name, "")) for name in FIELDS}
+    problems: dict[str, list[str]] = {name: [] for name in ("", *FIELDS)}
+    for violation in typed.violations:
+        problems[violation.field if violation.field in problems else ""].append(violation.message)
+    context = {
+        "values": values,
+        "problems": problems,
+        "cut": {name: length for name, length in typed.lengths.items() if length > SHOWN_LIMIT},
+        "shown_limit": SHOWN_LIMIT,
+        "policy": policy,
+        "most": most(policy),
+    }
+    try:
+        return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)
+    except TemplateError as error:
+        where = f"{getattr(error, 'name', None) or TEMPLATE}, line {getattr(error, 'lineno', '?')}"
+        raise SiteConfigurationError(f"The form cannot be rendered: {where}: {error}.") from None
+
+
+def posted(form_data: Mapping[str, Sequence[object]]) -> dict[str, str]:
+    """Return the last value of each field of a posted form.
+
+    An empty queue stays: it asks for "any that fits", also where the site's default is a certain one. Fields
+    that do not exist, uploaded files among them, stay (a few, cut short) so that they are refused.
+    """
+    return _last_values(form_data)
+
+
+def linked(query_data: Mapping[str, Sequence[object]], handler: Any) -> dict[str, str]:
+    """Return the last value of each option of a link, without those that do not begin with "opt-".
+
+    JupyterHub has taken the prefix off, and passes other arguments of the address if none has it.
+    """
+    if handler is not None:
+        address = handler.request.query_arguments
+        query_data = {name: values for name, values in query_data.items() if LINK_PREFIX + name in address}
+    return _last_values(query_data)
+
+
+def options_given(handler: Any) -> bool:
+    """Tell whether the request that starts a server carries options, be they empty.
+
+    A posted form does, a page that is opened does not. By REST, as JupyterHub reads it: `user_options`, or
+    the body itself where it has neither `user_options` nor `display_name`; "{}" is no body.
+    """
+    if handler is None or handler.request.method != "POST":
+        return False
+    if not isinstance(handler, APIHandler):
+        return True
+    try:
+        body = json.loads(handler.request.body)
+    except (ValueError, RecursionError):
+        return False  # JupyterHub has refused it
+    if not isinstance(body, dict) or not body:
+        return False
+    if "user_options" in body:
+        return body["user_options"] is not None
+    return "display_name" not in body
+
+
+def most(policy: SitePolicy) -> Limits:
+    """Return the most that any queue offers of each, which no single queue may offer together."""
+    every = policy.queues.values()
+    return Limits(
+        cores=max(one.cores for one in every) if policy.parallel_environment else 1,
+        memory=max(one.memory for one in every),
+        gpus=max(one.gpus for one in every) if policy.gpu else 0,
+        runtime=max(one.runtime for one in every),
+    )
+
+
+@lru_cache(maxsize=8)  # compiling the template takes longer than rendering it a hundred times
+def _environment(folders: tuple[str, ...]) -> Environment:
+    """Return the Jinja environment: a site's folders first, changed files are read again."""
+    loaders = [FileSystemLoader(folders), PackageLoader("sgehub", "templates")]
+    return Environment(
+        loader=ChoiceLoader(loaders),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _last_values(data: Mapping[str, Sequence[object]]) -> dict[str, str]:
+    taken = {name: _text(data[name][-1]) for name in FIELDS if data.get(name)}
+    unknown = (name for name in data if name not in FIELDS and name != XSRF)
+    for name in islice(unknown, UNKNOWN_LIMIT):
+        taken[name[:NAME_LIMIT]] = "".join(map(_text, data[name][-1:]))[:SHOWN_LIMIT]
+    return taken
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else FILE
+
+
+def _plain(text: str) -> str:
+    """Show each character that is no text (controls, surrogates, marks of direction) as one that is."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in text)

@@ -1,0 +1,92 @@
+"""What may be asked: the one gate that every way in (form, link, REST, stored options) goes through.
+
+A part of SGESpawner that knows requests and JupyterHub's hooks for them, and nothing of jobs. JupyterHub calls
+`run_options_from_form` and `options_from_query` for people at the form, `apply_user_options` for everybody, and
+`start`, whose first act is `accept`, has the last word: a site can replace the hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sgehub.errors import RequestRefusedError
+from sgehub.hub import compat, form
+from sgehub.hub.refusals import LinkOpened, RequestRefused
+from sgehub.hub.service import ClusterService
+from sgehub.model.request import ResourceRequest
+
+
+class Gate:
+    """The part of a spawner that judges requests. `accepted` is the last accepted one, {} before the first."""
+
+    user: Any
+    site: str
+    log: Any
+    handler: Any
+    user_options: Any
+    accepted: dict[str, Any]
+
+    @property
+    def service(self) -> ClusterService:
+        """The cluster, shared by all spawners of the hub."""
+        return ClusterService.of(self.user.settings, self.site, self.log)
+
+    def accept(self) -> ResourceRequest:
+        """Judge `user_options`, whatever way they came; every way in ends here. Raises RequestRefused."""
+        given = form.options_given(self.handler)
+        try:
+            return self._judge(self.user_options if given else self._options_kept())
+        except RequestRefusedError as error:
+            raise RequestRefused(error) from None
+
+    def _options_kept(self) -> object:
+        """Return what a start without options means: the last accepted request.
+
+        The hub keeps options before anybody has judged them, and others may write them directly: they count
+        only if they are allowed.
+        """
+        if not self.accepted:
+            return self.user_options
+        try:
+            self._judge(self.user_options)
+        except RequestRefusedError:
+            return self.accepted
+        return self.user_options or self.accepted
+
+    def _judge(self, raw: object) -> ResourceRequest:
+        return self.service.policy.parse(raw, compat.request_defaults(self))
+
+    async def get_options_form(self) -> str:
+        """Return the form, filled with what was typed a moment ago, else with the last accepted request."""
+        return form.render(self.service.policy, {**self._fresh(), **self.accepted})
+
+    def _fresh(self) -> dict[str, Any]:
+        """Return what an empty request means; the site's file alone decides where `req_*` do not fit it."""
+        try:
+            return self._judge({}).as_options()
+        except RequestRefusedError as error:
+            self.log.error("The req_* settings of the spawner are not allowed by %s: %s", self.site, error)  # noqa: TRY400 - the sentence says it all
+            return self.service.policy.defaults.as_options()
+
+    def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Read and judge the posted form at once: a later refusal would never come back to it."""
+        return self._read(form.posted(form_data))
+
+    def options_from_query(self, query_data: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Fill the form from a link, and never start anything: any page can make a browser follow a link."""
+        values = form.linked(query_data, self.handler)
+        if values:
+            # What the link does not name is judged by the defaults, so that is what the form must show.
+            fresh = {name: "" if value is None else str(value) for name, value in self._fresh().items()}
+            self._read({**fresh, **values})
+            raise LinkOpened("The form is filled from the link. Look it over, then press Start.")
+        raise LinkOpened("")
+
+    def _read(self, values: dict[str, str]) -> dict[str, Any]:
+        form.remember(values)
+        try:
+            return self._judge(values).as_options()
+        except RequestRefusedError as error:
+            form.remember(values, error.violations)
+            raise RequestRefused(error) from None

@@ -1,0 +1,65 @@
+"""What the hub must know of one start, in a form that its database keeps.
+
+A job of ours is a number *and* an owner, a name and a time: numbers are reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import timezone
+from typing import Any
+
+from sgehub.model import names
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One start of one server. `number` is None until qsub has answered; times are the hub's clock.
+
+    `token_id` is the id of the hub's API token record that this start was given: people can make tokens with
+    the same scopes, never the same record. `run_started` is when the run began whose port was accepted.
+    """
+
+    tag: str
+    person: str
+    folder: str
+    token_id: int
+    asked: float
+    number: int | None = None
+    submitted: float | None = None
+    host: str | None = None
+    port: int | None = None
+    run_started: float | None = None
+
+    @property
+    def job_name(self) -> str:
+        """The job's public name."""
+        return names.job_name(self.tag)
+
+    def is_token(self, token: Any) -> bool:
+        """Tell whether a token record (`orm.APIToken`) is the one that this start was given.
+
+        A database may give the number of a deleted record to the next one, which is younger than this start.
+        """
+        made = token.created.replace(tzinfo=timezone.utc).timestamp()
+        return token.id == self.token_id and made <= self.asked
+
+    def answered(self, number: int, now: float) -> SessionRecord:
+        """Return the record with the number that qsub gave, at `now`."""
+        return replace(self, number=number, submitted=now)
+
+    def as_state(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: object) -> SessionRecord | None:
+        """Read what `as_state` wrote; None for anything that is not a whole record."""
+        if not isinstance(state, Mapping):
+            return None
+        known = {field.name for field in fields(cls)}
+        try:
+            return cls(**{key: value for key, value in state.items() if key in known})
+        except TypeError:
+            return None

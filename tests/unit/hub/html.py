@@ -1,0 +1,81 @@
+"""Read the form's HTML the way a browser does: elements with their attributes and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+VOID = {"input", "br"}
+
+
+@dataclass
+class Element:
+    """One element; `text` is all text in it, blanks made one."""
+
+    tag: str
+    attributes: dict[str, str]
+    words: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+class Page(HTMLParser):
+    """All elements of a piece of HTML, in order. Raises AssertionError when tags do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self._open: list[Element] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self._open.append(self.elements[-1])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            element.words.append(data)
+
+    def with_(self, **attributes: str) -> Iterator[Element]:
+        """Yield the elements that have all these attributes."""
+        for element in self.elements:
+            if attributes.items() <= element.attributes.items():
+                yield element
+
+    def id(self, name: str) -> Element:
+        """Return the element of that id, of which there is only one."""
+        (element,) = self.with_(id=name)
+        return element
+
+    def values(self) -> dict[str, str]:
+        """Return what each field shows."""
+        shown = {}
+        options: list[Element] = []
+        for element in self.elements:
+            if element.tag == "input":
+                shown[element.attributes["name"]] = element.attributes["value"]
+            elif element.tag == "select":
+                shown[element.attributes["name"]] = ""
+            elif element.tag == "option":
+                options.append(element)
+        chosen = [one.attributes["value"] for one in options if "selected" in one.attributes]
+        if options:
+            shown["queue"] = [*chosen, options[0].attributes["value"]][0]
+        return shown
+
+    def reasons(self) -> dict[str, str]:
+        """Return the reason that each refused field points to."""
+        found = {}
+        for element in self.with_(**{"aria-invalid": "true"}):
+            described = element.attributes["aria-describedby"].split()
+            found[element.attributes["name"]] = self.id(described[0]).text
+        return found

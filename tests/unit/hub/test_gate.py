@@ -1,0 +1,101 @@
+"""The gate stands where JupyterHub looks for it, for every way in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from jupyterhub import orm
+from jupyterhub.objects import Hub
+from traitlets.config import Config
+
+from sgehub.hub import form
+from sgehub.hub.refusals import LinkOpened, RequestRefused
+from sgehub.hub.spawner import SGESpawner
+
+SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
+
+
+@pytest.fixture
+def spawner() -> SGESpawner:
+    """Return a spawner of alice's default server, as the hub makes it, without a hub."""
+    form._typed.set(None)  # each request of a hub has a context of its own, tests share one
+    user = SimpleNamespace(name="alice", settings={}, url="/user/alice/", escaped_name="alice")
+    made = SGESpawner(
+        user=user, hub=Hub(), orm_spawner=orm.Spawner(name=""), config=Config({"SGESpawner": {"site": SITE}})
+    )
+    made.handler = None
+    return made
+
+
+def test_the_hook_for_every_way_in_is_ours(spawner):
+    """JupyterHub calls apply_user_options for REST and stored options, too, before a job is thought of."""
+    spawner.user_options = {"cores": "x"}
+    spawner.accepted = {}
+    with pytest.raises(RequestRefused) as caught:
+        spawner.apply_user_options(spawner, spawner.user_options)
+    assert caught.value.status_code == 400
+    assert [one.field for one in caught.value.violations] == ["cores"]
+
+
+async def test_start_has_the_last_word(spawner):
+    """A site can replace the hook; what it lets through is judged again before anything else happens."""
+    spawner.apply_user_options = lambda _spawner, _options: None
+    spawner.user_options = {"prologue": "touch /tmp/owned"}
+    with pytest.raises(RequestRefused, match="no field"):
+        await spawner.start()
+    assert spawner.record is None
+
+
+def test_the_form_is_judged_at_once(spawner):
+    """A later refusal would not come back to the form."""
+    with pytest.raises(RequestRefused):
+        spawner.run_options_from_form({"cores": ["99"]})
+    assert spawner.run_options_from_form({"cores": ["2"]})["cores"] == 2
+
+
+@pytest.mark.parametrize("query", [{}, {"_xsrf": ["x"]}, {"cores": ["2"]}])
+def test_a_link_never_starts(spawner, query):
+    """It ends in a notice, which is no error of HTTP's."""
+    with pytest.raises(LinkOpened):
+        spawner.options_from_query(query)
+
+
+@pytest.mark.parametrize(
+    ("stored", "accepted", "expected"),
+    [
+        ({}, {}, 1),
+        ({}, {"cores": 3}, 3),
+        ({"cores": 2}, {"cores": 3}, 2),
+        ({"cores": "x"}, {"cores": 3}, 3),
+        ({"cores": "x", "cmd": "y"}, {"cores": 3}, 3),
+    ],
+)
+def test_a_start_without_options_means_the_last_accepted_request(spawner, stored, accepted, expected):
+    """What the hub has stored counts only if it is allowed."""
+    spawner.user_options, spawner.accepted = stored, accepted
+    assert spawner.accept().cores == expected
+
+
+def test_req_traits_are_defaults_that_a_request_overrides(spawner):
+    """As an administrator who comes from batchspawner expects."""
+    spawner.req_nprocs, spawner.req_memory = "4", "8G"
+    spawner.user_options = {}
+    assert str(spawner.accept().memory) == "8G"
+    spawner.user_options = {"memory": "1G"}
+    assert (spawner.accept().cores, str(spawner.accept().memory)) == (4, "1G")
+
+
+async def test_the_form_opens_with_the_last_accepted_request(spawner):
+    """Also after a restart of the hub, from the server's state."""
+    spawner.load_state({"accepted": {"cores": 7}})
+    assert 'value="7"' in await spawner.get_options_form()
+    assert spawner.get_state()["accepted"] == {"cores": 7}
+
+
+@pytest.mark.parametrize("accepted", [{"cores": "<b>"}, {"nodes": 1}, {"cores": [1]}, [1]])
+async def test_a_form_opens_whatever_the_database_holds(spawner, accepted):
+    """A request that no longer fits is no reason for an error page."""
+    spawner.load_state({"accepted": accepted})
+    assert "<b>" not in await spawner.get_options_form()

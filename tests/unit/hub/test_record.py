@@ -1,0 +1,34 @@
+"""What the hub's database keeps of a start."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sgehub.hub.record import SessionRecord
+
+RECORD = SessionRecord(
+    tag="0123456789ab", person="alice", folder="/home/alice/.sgehub", token_id=7, asked=1000.0
+).answered(42, 1001.5)
+
+
+def test_a_record_survives_the_database():
+    """JSON and back, unchanged."""
+    assert SessionRecord.from_state(json.loads(json.dumps(RECORD.as_state()))) == RECORD
+
+
+def test_a_later_versions_fields_are_passed_over():
+    """A hub that was upgraded and taken back still finds its sessions."""
+    assert SessionRecord.from_state({**RECORD.as_state(), "new": 1}) == RECORD
+
+
+@pytest.mark.parametrize("state", [None, {}, [], "x", {"tag": "0123456789ab"}])
+def test_what_is_no_record_is_none(state):
+    """Half a record is no session that could be polled or deleted by guess."""
+    assert SessionRecord.from_state(state) is None
+
+
+def test_the_jobs_name_is_the_tag():
+    """Neither person nor server show in it."""
+    assert RECORD.job_name == "sgehub-0123456789ab"
