@@ -22,7 +22,6 @@ _RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:*?!|&()/+-]+")
 # Measured with 8.1.9: "," and ":" split -o, "$" begins a pseudo variable such as $HOME or $JOB_ID, in -wd too.
 # Everything else is taken as it stands: blanks, quotes, backslashes, wildcards, UTF-8.
 _SPLIT: Final = re.compile(r"[,:$\x00-\x1f\x7f]")
-_OPTION_FILE: Final = re.compile(r"/[A-Za-z0-9._/+-]+")
 
 
 def submit_options(spec: JobSpec) -> tuple[str, ...]:
@@ -75,30 +74,6 @@ def _path(path: str) -> str:
     if not path.startswith("/"):
         raise AccountError(f"Grid Engine needs an absolute path, and {path!r} is none.")
     return path
-
-
-def without_personal_requests(script: str) -> str:
-    """Make a job script forget the person's own default options (~/.sge_request).
-
-    qsub merges the files of sge_request(5), then the script's "#$" lines, then its arguments; `-clear` forgets
-    what came before it. Among the arguments it would forget the script's lines too, so that it becomes the
-    script's first line. Measured with 8.1.9: it outdoes all options but `-sync y`, `-jsv` and malformed ones.
-    """
-    interpreter, _, rest = script.partition("\n")
-    if not interpreter.startswith("#!"):
-        return f"#$ -clear\n{script}"
-    return f"{interpreter}\n#$ -clear\n{rest}"
-
-
-def site_requests(request_file: str) -> tuple[str, ...]:
-    """Return what stands before all other options, so that the site's default options count again.
-
-    `request_file` is the cell's sge_request and must exist: given one that does not, 8.1.9 ignores every option
-    behind it. It is named among the arguments, where the helper can see whose file it is.
-    """
-    if not _OPTION_FILE.fullmatch(request_file):
-        raise SiteConfigurationError(f"The file {request_file!r} cannot be given to qsub.")
-    return ("-@", request_file)
 
 
 def qstat_list(folder: str) -> list[str]:

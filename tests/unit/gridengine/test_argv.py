@@ -74,27 +74,6 @@ def test_queues_as_sites_name_them(queue: str) -> None:
     assert options[options.index("-q") + 1] == queue
 
 
-@pytest.mark.parametrize(
-    ("script", "result"),
-    [
-        ("#!/bin/bash\n#$ -A x\nrun\n", "#!/bin/bash\n#$ -clear\n#$ -A x\nrun\n"),
-        ("#!/bin/bash", "#!/bin/bash\n#$ -clear\n"),
-        ("run\n", "#$ -clear\nrun\n"),
-        ("", "#$ -clear\n"),
-    ],
-)
-def test_personal_default_options_are_forgotten_first(script: str, result: str) -> None:
-    """Before the script's own lines, behind its interpreter."""
-    assert argv.without_personal_requests(script) == result
-
-
-def test_the_sites_default_options_are_named_by_a_plain_path() -> None:
-    assert argv.site_requests("/opt/sge/lab/common/sge_request") == ("-@", "/opt/sge/lab/common/sge_request")
-    for path in ("sge_request", "/opt/a b", "/opt/\n"):
-        with pytest.raises(SiteConfigurationError):
-            argv.site_requests(path)
-
-
 def test_questions_name_every_switch() -> None:
     """Nothing is left to sge_qstat files that can be said here."""
     assert argv.qstat_list("/b") == ["/b/qstat", "-u", "*", "-s", "prs", "-xml"]
