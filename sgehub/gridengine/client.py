@@ -7,8 +7,6 @@ is NoAnswerError: "don't know", never "no". qsub is never repeated. Nothing is p
 
 from __future__ import annotations
 
-import asyncio
-import os.path
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,13 +51,17 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One job to be submitted: qsub's options without the script, the script, the launch file, its folder."""
+    """One job to be submitted: qsub's options without the script, the script, the launch file, its folder.
+
+    `keep_logs` job logs stay in the folder, this one's included.
+    """
 
     tag: str
     options: tuple[str, ...]
     script: str
     launch: Mapping[str, object]
     folder: str
+    keep_logs: int = 10
 
 
 class GridEngine:
@@ -76,14 +78,12 @@ class GridEngine:
         *,
         acting: Runner | None = None,
         clock: Callable[[], float] = time.time,
-        is_file: Callable[[str], bool] = os.path.isfile,
         ask_timeout: float = 60.0,
         deadline: float = 30.0,
     ) -> None:
         self.settings = settings
         self._runner = runner
         self._clock = clock
-        self._is_file = is_file
         self._ask_timeout = ask_timeout
         cluster = {"bin": settings.bin, "environment": settings.environment()}
         self._helper = Helper(settings.helper, cluster, acting or runner, deadline=deadline)
@@ -135,9 +135,10 @@ class GridEngine:
             verb="submit",
             tag=submission.tag,
             folder=submission.folder,
-            options=await self._options(submission.options),
-            script=argv.without_personal_requests(submission.script),
+            options=list(submission.options),
+            script=submission.script,
             launch=dict(submission.launch),
+            keep_logs=submission.keep_logs,
         )
         return parse_submission(completed)
 
@@ -150,8 +151,8 @@ class GridEngine:
         completed = await self._helper.command(
             person,
             verb="verify",
-            options=await self._options(options),
-            script=argv.without_personal_requests(script),
+            options=list(options),
+            script=script,
             mode=mode,
         )
         return parse_verification(completed)
@@ -171,9 +172,3 @@ class GridEngine:
         # UTC, so that no local time that a client prints is ambiguous.
         env = {"TZ": "UTC0", **self.settings.environment()}
         return await self._runner.run(command, env=env, timeout=self._ask_timeout)
-
-    async def _options(self, options: Sequence[str]) -> list[str]:
-        requests = f"{self.settings.root}/{self.settings.cell}/common/sge_request"
-        # A thread, since SGE_ROOT is a network folder on most sites and may hang.
-        there = await asyncio.to_thread(self._is_file, requests)
-        return [*(argv.site_requests(requests) if there else ()), *options]

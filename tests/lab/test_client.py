@@ -120,10 +120,7 @@ def engine_of(lab: Lab, **limits: float) -> GridEngine:
         arch=cell["SGE_ARCH"],
     )
 
-    def is_file(path: str) -> bool:
-        return lab.run("head", ["test", "-f", path]).returncode == 0
-
-    return GridEngine(settings, RunnerOnHead(lab), is_file=is_file, **limits)
+    return GridEngine(settings, RunnerOnHead(lab), **limits)
 
 
 @pytest.fixture

@@ -177,19 +177,11 @@ async def test_a_submission_reaches_the_helper_whole(cluster: Cluster) -> None:
         "folder": "/home/a/.sgehub",
         "tag": "0123456789ab",
         "options": ["-terse", "-N", "x"],
-        "script": "#!/bin/bash\n#$ -clear\nrun\n",
+        "script": "#!/bin/bash\nrun\n",
         "launch": {"token": "s3cret"},
+        "keep_logs": 10,
     }
     assert cluster.calls.read_text() == "helper alice\n"
-
-
-async def test_the_sites_default_options_come_first_if_there_are_any(cluster: Cluster) -> None:
-    common = cluster.folder / "sge" / "default" / "common"
-    common.mkdir(parents=True)
-    (common / "sge_request").write_text("-l h_vmem=1G\n")
-    cluster.helper(ran("4711\n"))
-    await cluster.engine.submit("alice", SUBMISSION)
-    assert cluster.asked()["options"] == ["-@", f"{common}/sge_request", "-terse", "-N", "x"]
 
 
 async def test_the_other_verbs(cluster: Cluster) -> None:
