@@ -44,6 +44,12 @@ class JobScript:
         """The session program's command line, quoted. -I: PYTHONPATH and the like do not reach it."""
         return shlex.join([self.python, "-I", self.program, self.launch_file])
 
+    @property
+    def standalone_command(self) -> str:
+        """The same for a script that is not ours, with the site's folders before PATH."""
+        folders = ":".join(shlex.quote(folder) for folder in self.path)
+        return f'env PATH={folders}:"$PATH" {self.command}' if folders else self.command
+
 
 def environment(folders: Sequence[Path] = ()) -> Environment:
     """Return the Jinja environment: a site's `folders` first, then the templates that come with sgehub."""

@@ -121,6 +121,24 @@ def test_a_sites_template_comes_first_and_its_errors_are_named(tmp_path):
         render_job_script(PLAIN, [tmp_path])
 
 
+def test_a_command_for_other_scripts_brings_its_path(tmp_path):
+    """A script written for batchspawner knows nothing of the site's folders; `exec` before it works, too."""
+    show = tmp_path / "python"
+    show.write_text('#!/bin/sh\necho "$PATH"\n')
+    show.chmod(0o755)
+    job = with_(python=str(show), path=["/a b", "/c"])
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"exec {job.standalone_command}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={"PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    assert done.stdout == "/a b:/c:/usr/bin:/bin\n"
+    assert with_().standalone_command == PLAIN.command
+
+
 VARIABLES = {"cmd": "run it", "queue": "a.q"}
 
 
