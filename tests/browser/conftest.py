@@ -8,22 +8,10 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from .chrome import chrome
 from .hub_process import HubProcess, Person
 from .pages import Browser
 from .paper_cluster import PaperCluster
-
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-JAVASCRIPT = "profile.managed_default_content_settings.javascript"
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +59,7 @@ def browser(hub: HubProcess, tmp_path: Path) -> Iterator[Callable[..., Browser]]
     drivers: list[webdriver.Chrome] = []
 
     def opened(name: str, *, width: int = 1280, height: int = 900, javascript: bool = True) -> Browser:
-        options = webdriver.ChromeOptions()
-        options.binary_location = "/usr/bin/chromium"
-        for switch in (*SWITCHES, f"--user-data-dir={tmp_path}/profile{len(drivers)}"):
-            options.add_argument(switch)
-        if not javascript:
-            options.add_experimental_option("prefs", {JAVASCRIPT: 2})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        drivers.append(webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver")))
+        drivers.append(chrome(tmp_path / f"profile{len(drivers)}", javascript=javascript))
         page = Browser(drivers[-1], hub.url, width=width, height=height)
         page.login(name)
         return page
