@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from sgehub.errors import SiteConfigurationError
+from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import load_site, parse_site
 
 SAMPLE = Path(__file__).parents[2] / "config" / "site.yaml"
@@ -83,3 +85,16 @@ def test_files_that_cannot_be_a_site(tmp_path):
     for path, expected in [(tmp_path / "no.yaml", "No such file"), (big, "larger than"), (binary, "not UTF-8")]:
         with pytest.raises(SiteConfigurationError, match=expected):
             load_site(path)
+
+
+def test_every_key_is_described():
+    """The reference of site.yaml is made from the models: a key without a sentence would stand there as None."""
+    page = Path(__file__).parents[2] / "docs" / "site_keys.py"
+    spec = importlib.util.spec_from_file_location("site_keys", page)
+    assert spec is not None
+    assert spec.loader is not None
+    site_keys = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site_keys)
+    found = list(site_keys.rows(SitePolicy))
+    assert {"``cluster.root``", "``queues.NAME.runtime``", "``session.ports``"} <= {path for path, *_ in found}
+    assert all(len(text) > 8 and text != "None" for _, text, _ in found)
