@@ -60,8 +60,9 @@ def write_files(layout: Layout) -> None:
     _draft(drafts / "pes", files.parallel_environments())
     _draft(drafts / "hosts", files.host_entries(layout))
     _draft(drafts / "exechosts", files.execution_hosts(layout))
-    _draft(drafts / "queues", files.queues(layout))
-    _draft(drafts, {"hostgroup": files.host_group(layout), "quotas": files.QUOTAS})
+    _draft(drafts / "queues", files.queues())
+    _draft(drafts / "hostgroups", files.host_groups(layout))
+    _draft(drafts, {"quotas": files.QUOTAS})
     tool(["chown", "--recursive", files.ADMIN, str(sge / Path(files.COMMON).parent.relative_to(SGE_ROOT))])
 
 
@@ -135,7 +136,8 @@ def configure(run: RunOn, layout: Layout) -> None:
     run(HEAD, ["qconf", "-Msconf", f"{drafts}/scheduler"])
     for host in layout.node_names:
         run(HEAD, ["qconf", "-Ae", f"{drafts}/exechosts/{host}"])
-    run(HEAD, ["qconf", "-Ahgrp", f"{drafts}/hostgroup"])
+    for group in files.host_groups(layout):
+        run(HEAD, ["qconf", "-Ahgrp", f"{drafts}/hostgroups/{group}"])
     for queue in files.QUEUES:
         run(HEAD, ["qconf", "-Aq", f"{drafts}/queues/{queue}"])
     run(HEAD, ["qconf", "-Arqs", f"{drafts}/quotas"])

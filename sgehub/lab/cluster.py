@@ -105,25 +105,33 @@ class Lab:
         """Return the SGE_* variables of the lab's cell."""
         return cell_files.environment(cell.architecture())
 
-    # Up and down
-
     def up(self, report: Report | None = None) -> None:
         """Bring the lab up; what a broken `up` left behind is removed first.
 
         `report` is told each phase's name and seconds. Raises LabError, and leaves nothing behind then.
         """
         requirements.check(self.layout.install)
-        with folder.locked(self.root, wait=0, make=True) as lock:
-            if self.layout.ready.exists() and any(host.holder(self.layout, name) for name in self.hosts):
-                raise LabError(f"The lab {self.name} is up already.")
-            try:
+        begun = False
+        try:
+            with folder.locked(self.root, wait=0, make=True) as lock:
+                self._refuse_if_up()
+                begun = True
                 folder.clear(self.root)
                 self.layout.state.write_text(self.layout.to_json())
                 self._build(lock, report or (lambda _phase, _seconds: None))
                 self.layout.ready.touch()
-            except BaseException:
-                folder.remove(self.root)
-                raise
+        except BaseException:
+            # The lock is taken anew: so a holder that was just being made has come to write its record.
+            if begun:
+                self.down()
+            else:
+                folder.remove_empty(self.root)
+            raise
+
+    def _refuse_if_up(self) -> None:
+        """Raise LabError if `up` came to its end and a host still runs."""
+        if self.layout.ready.exists() and any(host.holder(self.layout, name) for name in self.hosts):
+            raise LabError(f"The lab {self.name} is up already.")
 
     def _build(self, lock: int, report: Report) -> None:
         layout = self.layout
@@ -155,8 +163,6 @@ class Lab:
             raise LabError("The lab needs root: use sudo.")
         with suppress(FileNotFoundError), folder.locked(self.root, wait=_LOCK_SECONDS):
             folder.remove(self.root)
-
-    # Hosts
 
     def crash(self, name: str) -> None:
         """Pull a host's plug: nobody on it or beyond gets a word of farewell."""
@@ -203,8 +209,6 @@ class Lab:
         """Return the path of a running host's namespace: `net`, `mnt`, `uts`, `ipc` or `pid`."""
         self.address(name)
         return host.namespace(self.layout, name, kind)
-
-    # Commands on hosts
 
     def command(self, name: str, argv: Sequence[str], *, user: str | None = None) -> list[str]:
         """Return the arguments that run `argv` on a host as `user` (root if None), in the folder /."""

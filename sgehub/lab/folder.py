@@ -36,7 +36,12 @@ def locked(root: Path, *, wait: float, make: bool = False) -> Iterator[int]:
                 root.mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 raise LabError(f"The lab's folder {root} cannot be made: {error.strerror}.") from error
-        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            if make and time.monotonic() < until + _PAUSE:  # removed again by who had it before
+                continue
+            raise
         try:
             if _lock(handle, root):
                 yield handle
@@ -85,6 +90,12 @@ def remove(root: Path) -> None:
     """Clear the lab's folder and remove it; the lock must be held."""
     clear(root)
     with suppress(FileNotFoundError):
+        root.rmdir()
+
+
+def remove_empty(root: Path) -> None:
+    """Remove the folder if there is nothing in it: an `up` was broken off before it had written anything."""
+    with suppress(OSError):
         root.rmdir()
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +88,12 @@ def end(holder: Identity, deadline: float = 10.0) -> None:
         return
     while _state(holder) not in {"T", "Z", None} and time.monotonic() < until:
         time.sleep(_PAUSE)
-    spaces = _namespaces_of(holder.pid)
-    _signal(holder, signal.SIGKILL)
-    while alive(holder) or (spaces and _kill_inside(spaces)):
-        if time.monotonic() > until:
-            raise LabError(f"Process {holder.pid} and its namespaces did not end within {deadline:.0f} s.")
-        time.sleep(_PAUSE)
+    with _namespaces_of(holder.pid) as spaces:
+        _signal(holder, signal.SIGKILL)
+        while alive(holder) or (spaces and _kill_inside(spaces)):
+            if time.monotonic() > until:
+                raise LabError(f"Process {holder.pid} and its namespaces did not end within {deadline:.0f} s.")
+            time.sleep(_PAUSE)
 
 
 def _state(identity: Identity) -> str | None:
@@ -128,11 +130,22 @@ def _link(pid: int | str, kind: str) -> str | None:
         return None
 
 
-def _namespaces_of(pid: int) -> frozenset[str]:
-    """Return the pid and mount namespaces a holder has made; empty if it still lives in ours."""
-    made = {_link(pid, "pid_for_children"), _link(pid, "mnt")}
-    ours = {_link("self", "pid"), _link("self", "pid_for_children"), _link("self", "mnt"), None}
-    return frozenset(link for link in made - ours if link is not None)
+@contextmanager
+def _namespaces_of(pid: int) -> Iterator[frozenset[str]]:
+    """Find the pid and mount namespaces a holder has made; none if it still lives in ours.
+
+    They are kept in being until the end of the block: the kernel gives the number of one that is gone to the next
+    one made, which may be another lab's.
+    """
+    made: set[str] = set()
+    ours = {_link("self", "pid"), _link("self", "pid_for_children"), _link("self", "mnt")}
+    with ExitStack() as stack:
+        for kind in ("pid_for_children", "mnt"):
+            with suppress(OSError):  # it has just ended by itself
+                handle = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+                stack.callback(os.close, handle)
+                made.add(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        yield frozenset(link for link in made if link not in ours)
 
 
 def _kill_inside(spaces: frozenset[str]) -> int:

@@ -1,4 +1,4 @@
-"""GPUs: the prolog hands out device numbers, one job never another's, and takes back what nobody holds any more."""
+"""GPUs: the prolog hands out device numbers, one job never another's, and takes back what nobody holds."""
 
 from __future__ import annotations
 
