@@ -31,23 +31,26 @@ def tree(pid: int) -> tuple[int, ...]:
         return ()
 
 
-def _listeners(pid: int) -> list[Listener]:
+def _listeners(pid: int, kind: str) -> list[Listener]:
     try:
         process = psutil.Process(pid)
         # psutil 6 gave the method a new name
         sockets = getattr(process, "net_connections", None) or process.connections
         return [
             Listener(socket.laddr.ip, socket.laddr.port)
-            for socket in sockets(kind="tcp")
+            for socket in sockets(kind=kind)
             if socket.status == psutil.CONN_LISTEN
         ]
     except _GONE:
         return []
 
 
-def listeners(pid: int) -> frozenset[Listener]:
-    """Return the TCP sockets on which `pid` or a descendant listens."""
-    return frozenset(listener for member in tree(pid) for listener in _listeners(member))
+def listeners(pid: int, kind: str = "tcp") -> frozenset[Listener]:
+    """Return the TCP sockets on which `pid` or a descendant listens.
+
+    `kind` is psutil's: "tcp4" or "tcp6" takes half the time of both, some milliseconds on hosts with much memory.
+    """
+    return frozenset(listener for member in tree(pid) for listener in _listeners(member, kind))
 
 
 def listening_ports(pid: int) -> frozenset[int]:

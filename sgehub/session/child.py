@@ -1,7 +1,8 @@
 """The single-user server as a child process: start it, see where it listens, end it cleanly.
 
-Law: knows processes, not the hub. The server is a process group of its own, so that what Grid Engine announces
-to the job reaches the session program and not the server, and so that everything it has started can be ended.
+Law: knows processes, not the hub. The server is a process group of its own, so that everything it has started
+can be ended. Grid Engine's announcements are for the session program alone: they reach every process of the job,
+in whatever group (measured with 8.1.9), and would kill server and kernels, which therefore ignore them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sgehub.session.log import JobLog
-from sgehub.session.signals import Wakeups
-from sgehub.usage import Listener, listeners
+from sgehub.session.signals import Wakeups, ignore_announcements
 
 END_SECONDS = 4.0  # for a clean end: an idle Jupyter server takes less than one
 _LOOK = 0.05
@@ -61,6 +62,16 @@ def signal_group(pid: int, number: int) -> bool:
     return True
 
 
+def load_usage() -> Any:
+    """Load what looks at processes, and return it: psutil takes longer than all else here together.
+
+    For the time in which the server starts, so that neither waits for the other.
+    """
+    from sgehub import usage  # noqa: PLC0415 - not before the server has been started
+
+    return usage
+
+
 class Server:
     """A started server. Its output goes to `log`, its end wakes `wakeups`."""
 
@@ -77,6 +88,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 bufsize=0,
                 start_new_session=True,
+                preexec_fn=ignore_announcements,  # noqa: PLW1509 - two system calls, and nothing is locked
             )
         except OSError as error:
             raise _explain(error, command[0], environment) from None
@@ -100,8 +112,10 @@ class Server:
 
         Not on another address: the port of an address that it has not bound may be somebody else's.
         """
-        everywhere = "::" if ":" in bind else "0.0.0.0"  # noqa: S104 - compared, not bound
-        return bool({Listener(bind, port), Listener(everywhere, port)} & listeners(self.pid))
+        everywhere, kind = ("::", "tcp6") if ":" in bind else ("0.0.0.0", "tcp4")  # noqa: S104 - compared, not bound
+        usage = load_usage()
+        wanted = {usage.Listener(bind, port), usage.Listener(everywhere, port)}
+        return bool(wanted & usage.listeners(self.pid, kind))
 
     def end(self, seconds: float = END_SECONDS) -> int:
         """Ask the server to end, and kill what is left after `seconds`; return the job's exit code."""

@@ -1,17 +1,17 @@
-"""What is left of a session whose program was killed: it tells the hub, and ends the server that was left alone.
+"""Who watches over the session program: its parent, which stays in the job and does nothing until that is gone.
 
-Law: one small child, forked before there are threads, that sleeps until the session program is gone, which the
-kernel tells it however that came about. It holds the server's port until the hub knows. It never acts while the
-session program lives, and does not outlive it otherwise.
+Law: forked before there are threads; passes signals and the exit code on. Only when the session program was
+killed does it act: it tells the hub, ends the server that was left alone, and holds the server's port meanwhile.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,66 +19,97 @@ from sgehub.session.child import END_SECONDS, signal_group
 from sgehub.session.launch import Launch
 from sgehub.session.log import JobLog
 from sgehub.session.report import report_end
-from sgehub.session.signals import no_wakeups
+from sgehub.session.signals import HANDLED
 
-KILLED = 128 + signal.SIGKILL
 _FIRST_SECONDS = 2.0  # to tell the hub while the server still holds its port
 _MORE_SECONDS = 30.0  # to tell it while only we hold it: the hub may be starting again
 _LOOK = 0.05
 _MOST_SOCKETS = 4
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Guard:
-    """Watches over the calling process. `path` is the launch file."""
+    """What the session program knows of its guard."""
 
-    def __init__(self, launch: Launch, path: str, log: JobLog) -> None:
-        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                self._ours.close()
-                _take_over(_wait_for_the_end(theirs), launch, path, log)
-            finally:
-                os._exit(0)  # nothing of the parent's must be done twice
-        theirs.close()
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
 
     def watch(self, pid: int, sockets: Sequence[socket.socket]) -> None:
-        """Say which server would be left, and which sockets hold its port."""
-        with suppress(OSError):  # somebody has killed the guard
-            socket.send_fds(self._ours, [str(pid).encode()], [one.fileno() for one in sockets])
-
-    def dismiss(self) -> None:
-        """End the guard; nothing of it is left when this returns."""
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        self._ours.close()
+        """Say which server would be left alone, and which sockets hold its port."""
+        with suppress(OSError):  # the guard was killed
+            socket.send_fds(self._line, [str(pid).encode()], [one.fileno() for one in sockets])
 
 
-def _wait_for_the_end(parent: socket.socket) -> int:
-    """Return when the session program is gone: the server's process id, 0 if there is none."""
-    os.setsid()  # what ends the job's group of processes does not reach us
-    no_wakeups()
-    pid, kept = 0, []
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(parent, 32, _MOST_SOCKETS)
-        if not data:
-            return pid
-        for descriptor in kept:
+def guarded(session: Callable[[Guard], int], take_over: Callable[[int, int], None]) -> int:
+    """Run `session` in a child and return its exit code, 128 + N if signal N has killed it.
+
+    Then, before that, `take_over` is called with this code and the server's process id, 0 if there is none.
+    `session` unblocks the signals that `Wakeups` handles, by making one.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # none is lost between parent and child
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        theirs.close()
+        with ours:
+            _end_with(parent)
+            return session(Guard(ours))
+    ours.close()
+    _pass_signals_to(child)
+    with theirs:
+        server, held = _listen(theirs)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code < 0:
+            code = 128 - code
+            take_over(code, server)
+        for descriptor in held:
             os.close(descriptor)
-        pid, kept = int(data), descriptors
+    return code
 
 
-def _take_over(pid: int, launch: Launch, path: str, log: JobLog) -> None:
-    told = report_end(launch.end_url, launch.token, KILLED, _FIRST_SECONDS)
-    log.say("the session program was killed; ending the server.")
+def _end_with(parent: int) -> None:
+    """Have the kernel ask the calling process to end as soon as its parent has gone."""
+    with suppress(OSError, AttributeError):  # not on Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)  # blocked until it can be handled
+
+
+def _pass_signals_to(child: int) -> None:
+    """Most reach the whole group of the job's processes; some are sent to its first one alone."""
+
+    def send(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else send)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+
+def _listen(line: socket.socket) -> tuple[int, list[int]]:
+    """Wait until the session program is gone; return the last server it named, and its port's descriptors."""
+    pid, held = 0, list[int]()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(line, 32, _MOST_SOCKETS)
+        if not data:
+            return pid, held
+        for descriptor in held:
+            os.close(descriptor)
+        pid, held = int(data), descriptors
+
+
+def end_for(launch: Launch, path: str, log: JobLog, code: int, server: int) -> None:
+    """Do for a killed session program what it would have done. `path` is the launch file."""
+    told = report_end(launch.end_url, launch.token, code, _FIRST_SECONDS)
+    log.say(f"the session program was killed (exit code {code}); ending the server.")
     with suppress(OSError):
         Path(path).unlink()
-    if pid:
+    if server:
         until = time.monotonic() + END_SECONDS
-        signal_group(pid, signal.SIGTERM)
-        while signal_group(pid, 0) and time.monotonic() < until:
+        signal_group(server, signal.SIGTERM)
+        while signal_group(server, 0) and time.monotonic() < until:
             time.sleep(_LOOK)
-        signal_group(pid, signal.SIGKILL)
+        signal_group(server, signal.SIGKILL)
     if not told:
-        report_end(launch.end_url, launch.token, KILLED, _MORE_SECONDS)
+        report_end(launch.end_url, launch.token, code, _MORE_SECONDS)

@@ -17,8 +17,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgehub.session.child import Server, StartError
-from sgehub.session.guard import Guard
+from sgehub.session.child import Server, StartError, load_usage
+from sgehub.session.guard import Guard, end_for, guarded
 from sgehub.session.launch import Launch, LaunchError, read_launch
 from sgehub.session.log import JobLog
 from sgehub.session.ports import Hold, candidates, held, is_free
@@ -115,6 +115,7 @@ class Session:
     def _await_listening(self, server: Server, port: int, hold: Hold) -> bool:
         """Wait until `server` listens, or the session is asked to end; False if it ended before."""
         bind = self.launch.bind
+        load_usage()
         while server.exit_code() is None:
             if self.wakeups.ending:
                 return True
@@ -178,7 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the session of the launch file that is the only argument; return the job's exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     stay_small()
-    wakeups = Wakeups()
     log = JobLog(_STDOUT, _LOG_LIMIT)
     if len(words) != 1:
         log.say("usage: sgehub-session LAUNCHFILE")
@@ -188,11 +188,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LaunchError as error:
         log.say(str(error))
         return 1
+    return _guarded(launch, words[0])
+
+
+def _guarded(launch: Launch, path: str) -> int:
     log = JobLog(_STDOUT, launch.log_limit)
-    guard = Guard(launch, words[0], log)
-    session = Session(launch, words[0], log, wakeups, guard, os.environ)
-    try:
-        return session.run()
-    finally:
-        session.forget()
-        guard.dismiss()
+
+    def session(guard: Guard) -> int:
+        running = Session(launch, path, log, Wakeups(), guard, os.environ)
+        try:
+            return running.run()
+        finally:
+            running.forget()
+
+    return guarded(session, lambda code, server: end_for(launch, path, log, code, server))

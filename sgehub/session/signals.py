@@ -3,7 +3,8 @@
 Law: one pipe, so that waiting costs nothing and misses nothing. Grid Engine announces with SIGUSR2 that it will
 kill the job (-notify in qsub(1)), and that is the time for a clean end, as are TERM, INT, HUP and XCPU (s_cpu).
 SIGUSR1 only makes a note: it announces that the job will be *suspended*, and a suspended session must live. It
-also stands for the soft runtime limit s_rt, after which a session may go on until h_rt.
+also stands for the soft runtime limit s_rt, after which a session may go on until h_rt. Both go to every process
+of the job, whatever its process group.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from contextlib import suppress
 
 _ENDING = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 _NOTED = (signal.SIGUSR1, signal.SIGCHLD)
+HANDLED = (*_ENDING, *_NOTED)
 
 
-def no_wakeups() -> None:
-    """Let no signal but SIGKILL do anything, and let none wake the parent; for a forked child."""
-    signal.set_wakeup_fd(-1)
-    for number in (*_ENDING, *_NOTED):
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
+def ignore_announcements() -> None:
+    """Ignore what Grid Engine announces, and let programs that are run from here inherit that; execve(2)."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Wakeups:
@@ -34,8 +35,9 @@ class Wakeups:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in (*_ENDING, *_NOTED):
+        for number in HANDLED:
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # what came meanwhile arrives now
 
     def poke(self) -> None:
         """Wake the waiting thread; for other threads."""

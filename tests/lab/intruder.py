@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 import urllib.error
@@ -22,9 +23,9 @@ PAGE = "bob was here"
 LOOK = 0.02  # seconds between looks at the routes
 FETCH = 0.05  # seconds between fetches of the session's page
 
-# Binds the port in every way that may work, as soon as it can, says when, and serves a page of its own.
+# Takes the port of IPv4 and that of IPv6, as soon as he can, says when, and serves a page of his own.
 TAKE_PORT = """
-import http.server, socket, sys, time
+import http.server, socket, sys, threading, time
 port, page = int(sys.argv[1]), sys.argv[2].encode()
 class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
@@ -35,26 +36,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(page)
     do_GET = do_POST = do_HEAD = answer
     def log_message(self, *_): pass
-early = socket.socket()
-early.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-print("ready", flush=True)
-bound = False
-while True:
-    for address, family in (("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)):
+def take(family, address):
+    while True:
         one = socket.socket(family)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             one.bind((address, port)); one.listen(50)
+            break
         except OSError:
             one.close()
-            continue
-        print(time.time(), flush=True)
-        server = http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
-        server.socket.close(); server.socket = one
-        server.serve_forever()
-    time.sleep(0.002)
+        time.sleep(0.003)
+    print(time.time(), flush=True)
+    server = http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+    server.socket.close(); server.socket = one
+    server.serve_forever()
+print("ready", flush=True)
+threading.Thread(target=take, args=(socket.AF_INET6, "::"), daemon=True).start()
+take(socket.AF_INET, "0.0.0.0")
 """
 
 
@@ -62,11 +62,9 @@ class PortThief:
     """Bob on a host, waiting for a port."""
 
     def __init__(self, lab: Lab, host: str, port: int) -> None:
-        import subprocess  # noqa: PLC0415 - only for the constant
-
         argv = [PYTHON, "-I", "-S", "-c", TAKE_PORT, str(port), PAGE]
         self.process = lab.popen(host, argv, user="bob", stdout=subprocess.PIPE)
-        self.taken: float | None = None
+        self.taken: list[float] = []
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -74,15 +72,15 @@ class PortThief:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if line:
-            self.taken = float(line)
+        self.taken.extend(map(float, self.process.stdout))
 
     def wait(self, seconds: float) -> float:
-        """Return when he had the port."""
-        self._thread.join(seconds)
-        assert self.taken is not None, "the port never came free"
-        return self.taken
+        """Return when he had the port of IPv4 or IPv6, once he has both."""
+        until = time.monotonic() + seconds
+        while len(self.taken) < 2:
+            assert time.monotonic() < until, "the port never came free"
+            time.sleep(0.02)
+        return min(self.taken)
 
     def close(self) -> None:
         """Send him away."""

@@ -10,12 +10,20 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.conftest import MakeHub, Site
+from sgehub.lab.cluster import Lab
+from tests.lab.conftest import Site, running_hub
 from tests.lab.intruder import PortThief, Routes, Watch, routes, watching
 from tests.lab.person import Person
 
 ROUTE_SECONDS = 2.0
 SLACK = 0.1  # how exactly both moments are known
+
+
+@pytest.fixture(scope="module")
+def hub(lab: Lab) -> Iterator[Site]:
+    """Run a hub that allows a runtime which a test can wait for."""
+    with running_hub(lab, config="c.JupyterHub.log_level = 10", site={"shortest_runtime": "00:00:20"}) as site:
+        yield site
 
 
 @dataclass
@@ -61,7 +69,7 @@ def scene(site: Site, options: dict[str, object]) -> Iterator[Scene]:
         try:
             with watching(table, alice) as watch:
                 time.sleep(0.5)
-                assert thief.taken is None
+                assert thief.taken == []
                 assert {status for _, status, _ in watch.pages} == {200}
                 yield Scene(site, alice, table, host, port, job, thief, watch)
         finally:
@@ -70,19 +78,34 @@ def scene(site: Site, options: dict[str, object]) -> Iterator[Scene]:
             site.wait_for_jobs(0)
 
 
-def judge(here: Scene, ended: float, what: str) -> None:
-    """Hold the end of a session against the rule, and print its figures."""
+@dataclass(frozen=True)
+class End:
+    """What was measured: seconds from the end to both moments, the gap between them, bob's pages delivered."""
+
+    route_gone: float
+    port_free: float
+    gap: float
+    stolen: int
+
+
+def measure(here: Scene, ended: float, what: str) -> End:
+    """Wait until the route is gone and the port bob's; print the figures."""
     gone = here.watch.wait(40)
     free = here.thief.wait(40)
     time.sleep(0.5)  # for bob's page to be delivered, if it ever is
-    gap = max(0.0, here.watch.last_seen - free)
+    end = End(gone - ended, free - ended, max(0.0, here.watch.last_seen - free), here.watch.stolen())
     print(
-        f"\n{what}: route gone after {gone - ended:.2f} s, port free after {free - ended:.2f} s, "
-        f"gap {gap:.3f} s, bob's page delivered {here.watch.stolen()} times in {len(here.watch.pages)}"
+        f"\n{what}: route gone after {end.route_gone:.2f} s, port free after {end.port_free:.2f} s, "
+        f"gap {end.gap:.3f} s, bob's page delivered {end.stolen} times in {len(here.watch.pages)}"
     )
-    assert here.watch.stolen() == 0
-    assert gone - ended < ROUTE_SECONDS
-    assert gap <= SLACK
+    return end
+
+
+def judge(end: End) -> None:
+    """Hold the end of a session against the rule."""
+    assert end.stolen == 0
+    assert end.gap <= SLACK
+    assert end.route_gone < ROUTE_SECONDS
 
 
 def by_itself(here: Scene) -> None:
@@ -98,20 +121,64 @@ def deleted(here: Scene) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def session_killed(here: Scene) -> None:
-    here.kill("KILL", here.pids("sgehub-session")[0])
+def program_killed(here: Scene) -> None:
+    _, program = here.pids("bin/sgehub-session")
+    here.kill("KILL", program)
+
+
+def program_and_server_killed(here: Scene) -> None:
+    _, program = here.pids("bin/sgehub-session")
+    here.kill("KILL", program, here.pids("jupyterhub-singleuser")[0])
 
 
 def stopped(here: Scene) -> None:
     assert here.alice.stop().status in (202, 204)
 
 
-@pytest.mark.parametrize("end", [by_itself, killed, deleted, session_killed, stopped])
+ENDS = [by_itself, killed, deleted, program_killed, program_and_server_killed, stopped]
+
+
+@pytest.mark.parametrize("end", ENDS)
 def test_nobody_takes_the_port_over(hub: Site, end: Callable[[Scene], None]):
-    """The server ends by itself or is killed, the job is deleted, its program killed, or the person presses Stop."""
+    """The server ends or is killed, the job is deleted, its program killed, or the person presses Stop."""
+    with scene(hub, {"memory": "1G"}) as here:
+        begun = time.time()
+        end(here)
+        ended = begun if end is not by_itself else _last_breath(here)
+        judge(measure(here, ended, end.__name__))
+        hub.wait_for_jobs(0)
+        assert here.alice.wait_until(ready=False) == {}
+
+
+def _last_breath(here: Scene) -> float:
+    """Return when the server that was asked to end had stopped answering."""
+    until = time.monotonic() + 20
+    while True:
+        assert time.monotonic() < until, "the server does not end"
+        for when, status, _ in tuple(here.watch.pages):
+            if status != 200:
+                return when
+        time.sleep(0.02)
+
+
+def test_nobody_takes_the_port_over_at_the_runtimes_end(hub: Site):
+    """Grid Engine announces the end of h_rt, too, because the job asks for it."""
+    with scene(hub, {"memory": "1G", "runtime": "00:00:25"}) as here:
+        until = time.monotonic() + 60
+        while {status for _, status, _ in here.watch.pages[-3:]} == {200}:
+            assert time.monotonic() < until, "the runtime does not end"
+            time.sleep(0.05)
+        judge(measure(here, _last_breath(here), "runtime"))
+        hub.wait_for_jobs(0)
+
+
+def test_a_job_that_is_killed_whole_is_seen_by_the_table(hub: Site):
+    """Nothing of it can say a word. The route stays until Grid Engine's table has been asked: measured here."""
     with scene(hub, {"memory": "1G"}) as here:
         ended = time.time()
-        end(here)
-        judge(here, ended, end.__name__)
+        # -1: all of hers on that host at once; one by one, Grid Engine would be quicker than we are
+        here.site.lab.run(here.host, ["kill", "-KILL", "--", "-1"], user="alice")
+        end = measure(here, ended, "whole job killed")
+        assert end.route_gone < 6.0
         hub.wait_for_jobs(0)
         assert here.alice.wait_until(ready=False) == {}

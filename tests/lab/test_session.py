@@ -134,7 +134,7 @@ def started(lab: Lab):
 
 
 def test_a_deleted_job_ends_cleanly_and_quickly(lab: Lab, started):
-    """With -notify qdel is announced: the hub hears the end, the server ends by itself, nothing is left on the host."""
+    """What -notify announces: the hub hears the end, the server ends by itself, nothing is left on the host."""
     started.submit()
     path, authorization, body = started.hear()
     assert (path, authorization) == ("/port", f"token {TOKEN}")
@@ -161,7 +161,7 @@ def test_no_secret_is_to_be_seen_by_another_person(lab: Lab, started):
     detail = lab.run("head", ["qstat", "-j", str(started.number)], user="bob").stdout
     look = (
         "ps -eww -o args; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline;"
-        f" grep -rs -e {TOKEN[4:]} -e {SECRET[4:]} /tmp /var /run /home /opt/sge --include='*'"
+        f" grep -rs -D skip -e {TOKEN[4:]} -e {SECRET[4:]} /tmp /var/spool /home /opt/sge"
     )
     seen = lab.run(host, ["sh", "-c", f"({look}) 2>/dev/null"], user="bob").stdout.replace("\0", "\n")
     lines = [line for line in seen.splitlines() if "grep -rs" not in line]
@@ -174,13 +174,21 @@ def test_no_secret_is_to_be_seen_by_another_person(lab: Lab, started):
 
 
 def test_a_suspended_session_lives(lab: Lab, started):
-    """SIGUSR1 announces it, nobody ends, and after it the session can still be ended cleanly."""
+    """SIGUSR1 announces it to every process of the job, SIGSTOP follows; resumed, it can still end cleanly."""
     started.submit()
     started.hear()
+    host = started.place()
+
+    def states() -> set[str]:
+        listing = lab.run(host, ["ps", "-u", "alice", "-o", "stat=,args="]).stdout.splitlines()
+        return {line[0] for line in listing if "server.py" in line}
+
     lab.run("head", ["qmod", "-sj", str(started.number)])
     wait(lambda: "announced a suspension" in started.log())
-    assert " s " in lab.run("head", ["qstat", "-u", "alice"]).stdout
+    wait(lambda: states() == {"T"})
     lab.run("head", ["qmod", "-usj", str(started.number)])
-    wait(lambda: " r " in lab.run("head", ["qstat", "-u", "alice"]).stdout)
+    wait(lambda: states() == {"S"})
     lab.run("head", ["qdel", str(started.number)], user="alice")
     assert started.hear()[2] == {"exit_code": 140}
+    wait(started.gone)
+    assert "ended cleanly" in started.log()

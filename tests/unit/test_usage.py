@@ -21,6 +21,7 @@ def test_the_tree_knows_what_listens_below():
         assert tree(process.pid)[0] == process.pid
         assert len(tree(process.pid)) == 2
         assert listeners(process.pid) == {Listener("127.0.0.1", port)}
+        assert (len(listeners(process.pid, "tcp4")), len(listeners(process.pid, "tcp6"))) == (1, 0)
         assert listening_ports(process.pid) == {port}
         with socket.create_server(("127.0.0.1", 0)) as other:
             assert listening_ports(process.pid) == {port}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 
@@ -209,6 +210,23 @@ def test_a_hub_that_hangs_does_not_hold_the_end_up(job, hub):
     assert time.monotonic() - begin < 6.5
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_an_announcement_to_every_process_harms_no_server(job, hub, number):
+    """Grid Engine signals all processes of a job: the server ignores it, and ends cleanly if it has to end."""
+    job.start("listen")
+    until(lambda: hub.posts)
+    server = int(job.notes("pid")[0])
+    os.kill(server, number)
+    job.process.send_signal(number)
+    if number == signal.SIGUSR2:
+        assert job.end() == 0
+        assert job.notes("clean") == [str(int(signal.SIGTERM))]
+    else:
+        time.sleep(0.3)
+        assert job.process.poll() is None
+        assert alive(str(server))
+
+
 def test_the_announcement_of_a_suspension_ends_nothing(job, hub):
     """SIGUSR1 comes before SIGSTOP (and at s_rt): the session notes it and lives."""
     job.start("listen")
@@ -224,7 +242,7 @@ def test_an_idle_session_is_small_and_still(job):
     """At most 30 MB resident and 64 MB of addresses, and next to no CPU, without a TLS library."""
     job.start("listen")
     until(lambda: not job.launch.exists())
-    process = psutil.Process(job.process.pid)
+    [process] = psutil.Process(job.process.pid).children()  # beside its guard, see there
     time.sleep(0.3)
     before = process.cpu_times()
     switches = process.num_ctx_switches().voluntary
