@@ -28,8 +28,17 @@ class SessionHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
     def check_xsrf_cookie(self) -> None:
         """Need no cookie: only the Authorization header counts here."""
 
+    def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        """Log a refusal without the query: a token does not belong there, and somebody may send one."""
+        if isinstance(value, web.HTTPError):
+            self.log.warning("%s %s: %s", value.status_code, self.request.path, value.log_message)
+        else:
+            super().log_exception(kind, value, trace)
+
     def _integer(self, name: str, allowed: range) -> int:
-        """Read {name: integer} and nothing else, or answer 400."""
+        """Read {name: integer} and nothing else, or answer 400; 415 if it does not say that it is JSON."""
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+            raise web.HTTPError(415, "Send application/json")
         body = self.request.body
         try:
             # objects become tuples of pairs: nothing is lost, also when a key comes twice

@@ -43,7 +43,7 @@ class SessionRecord:
         A database may give the number of a deleted record to the next one, which is younger than this start.
         """
         made = token.created.replace(tzinfo=timezone.utc).timestamp()
-        return token.id == self.token_id and made <= self.asked
+        return bool(token.id == self.token_id and made <= self.asked)
 
     def answered(self, number: int, now: float) -> SessionRecord:
         """Return the record with the number that qsub gave, at `now`."""

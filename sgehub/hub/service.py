@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,7 @@ from sgehub.model.job import Absent, Job, Unknown
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import load_site
 
+FIRST_TABLE: Final = 5.0  # seconds that a hub which starts waits for Grid Engine before it believes old records
 HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
 RETRY_PAUSES: Final = (
     0.5,
@@ -96,6 +98,12 @@ class ClusterService:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def first_table(self) -> None:
+        """Wait for the first table after the hub's start, but not for ever. Never raises."""
+        if self.reflector.table is None:
+            with suppress(ClusterError, asyncio.TimeoutError):
+                await asyncio.wait_for(self.reflector.next_table(0.0), FIRST_TABLE)
+
     def find(self, record: SessionRecord) -> Job | Absent | Unknown:
         """Look a session's job up in the last good table."""
         table = self.reflector.table
@@ -158,6 +166,15 @@ class ClusterService:
             ending = self._endings[record.tag] = self.spawn(self._end(record, submission, grace))
             ending.add_done_callback(lambda _: self._endings.pop(record.tag, None))
         return ending
+
+    def ending(self, record: SessionRecord) -> bool:
+        """Tell whether a job is being seen to its end."""
+        return record.tag in self._endings
+
+    def discard(self, record: SessionRecord) -> None:
+        """See to it that no secrets are left of a session that is over; returns at once."""
+        if not self.ending(record):  # which does so itself
+            self.spawn(self._discard(record))
 
     async def _end(self, record: SessionRecord, submission: Awaitable[SessionRecord] | None, grace: float) -> None:
         if submission is not None:

@@ -184,12 +184,16 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
 
     async def _ended(self, record: SessionRecord) -> None:
         """Take the route away; one that the hub is about to make as soon as it is there."""
-        while self.pending in {"spawn", "check"} and self.record is not None and self.record.tag == record.tag:
+        while self.pending in {"spawn", "check"} and self._is(record):  # noqa: ASYNC110 - the hub has no event for it
             await asyncio.sleep(ROUTE_LOOK)
-        if self.ready and self.record is not None and self.record.tag == record.tag:
+        if self.ready and self._is(record):
             self.service.forget(self)
-            self.service.end(self.record, grace=END_GRACE)
+            self.service.end(record, grace=END_GRACE)
             await self.poll_and_notify()
+
+    def _is(self, record: SessionRecord) -> bool:
+        """Tell whether this start is still the present one."""
+        return self.record is not None and self.record.tag == record.tag
 
     # Poll and stop
 
@@ -200,8 +204,9 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
             return 0
         if self._submission is not None and not self._submission.done():
             return None
-        if self.exit_code is not None and self.ready:
+        if self.exit_code is not None and (self.ready or self.service.ending(record)):
             return self.exit_code
+        await self.service.first_table()
         if isinstance(self.service.find(record), Absent) and await self.service.gone(record):
             return await starting.exit_status(self, record)
         return None
@@ -216,8 +221,13 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         await asyncio.wait([ending], timeout=0.0 if now else STOP_PATIENCE)
 
     async def run_post_stop_hook(self) -> Any:
-        """Revoke the token of this start, which the hub itself forgets after a restart."""
+        """Revoke the token of this start, which the hub itself forgets after a restart, and remove its file.
+
+        A job that ended before its session began has removed nothing.
+        """
         record = self.record
+        if record is not None:
+            self.service.discard(record)
         session = object_session(self.orm_spawner)
         if record is not None and session is not None:
             token = session.get(orm.APIToken, record.token_id)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 15
 ACCOUNTING_PATIENCE: Final = 2.0  # seconds that a person waits for the record of why a job ended
+ROUTE_PATIENCE: Final = (
+    0.3  # seconds that a dead server's route waits for it; with years of records qacct takes long
+)
 _RUNS: Final = {Phase.RUNNING, Phase.SUSPENDED, Phase.DISPATCHED}
 _WORDS: Final = {
     Phase.HELD: (20, "Job {n} is held, by you or an administrator. It starts when the hold is released."),
@@ -63,6 +66,7 @@ def submission(
         script=_script(spawner, record, spec),
         launch=_launch(spawner, record),
         folder=record.folder,
+        keep_logs=service.policy.session.keep_logs,
     )
 
 
@@ -79,7 +83,7 @@ def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec) -> str:
     )
     custom = compat.custom_script(spawner)
     if custom is not None:
-        return render_batch_script(custom, compat.script_variables(spawner, record, spec, job.command))
+        return render_batch_script(custom, compat.script_variables(spawner, record, spec, job.standalone_command))
     return render_job_script(job, [Path(folder) for folder in spawner.service.policy.template_folders])
 
 
@@ -180,14 +184,14 @@ async def _why(spawner: SGESpawner, record: SessionRecord) -> str:
     return "" if accounting is None else why_it_ended(accounting)
 
 
-async def _accounting(spawner: SGESpawner, record: SessionRecord) -> Any:
+async def _accounting(spawner: SGESpawner, record: SessionRecord, patience: float = ACCOUNTING_PATIENCE) -> Any:
     if record.number is None or record.submitted is None:
         return None
     try:
         asked = spawner.service.engine.accounting(
             record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
         )
-        return await asyncio.wait_for(asked, ACCOUNTING_PATIENCE)
+        return await asyncio.wait_for(asked, patience)
     except (ClusterError, asyncio.TimeoutError):
         return None
 
@@ -196,7 +200,7 @@ async def exit_status(spawner: SGESpawner, record: SessionRecord) -> int:
     """Return the exit status of a job that has ended: reported, accounted, or 1 when nobody knows."""
     if spawner.exit_code is not None:
         return spawner.exit_code
-    accounting = await _accounting(spawner, record)
+    accounting = await _accounting(spawner, record, ROUTE_PATIENCE)
     if accounting is None:
         return 1
     spawner.log.info("Job %s of %s: %s", record.number, record.person, why_it_ended(accounting))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,3 +34,17 @@ def test_what_is_no_record_is_none(state):
 def test_the_jobs_name_is_the_tag():
     """Neither person nor server show in it."""
     assert RECORD.job_name == "sgehub-0123456789ab"
+
+
+def token(number: int, made: float) -> SimpleNamespace:
+    """Return what the hub's database knows of a token; it keeps UTC without saying so."""
+    return SimpleNamespace(id=number, created=datetime.fromtimestamp(made, timezone.utc).replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    ("number", "made", "expected"),
+    [(7, 999.9, True), (7, 1000.0, True), (8, 999.9, False), (7, 1000.1, False), (7, 2000.0, False)],
+)
+def test_a_token_is_its_record_and_no_later_one_of_that_number(number, made, expected):
+    """A database gives the number of a revoked token to the next one, which a person may have made herself."""
+    assert RECORD.is_token(token(number, made)) is expected
