@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sgehub.errors import NoAnswerError
 from sgehub.gridengine import argv
@@ -59,7 +59,7 @@ class Submission:
     tag: str
     options: tuple[str, ...]
     script: str
-    launch: Mapping[str, object]
+    launch: Mapping[str, object] = field(repr=False)  # it holds secrets
     folder: str
     keep_logs: int = 10
 
