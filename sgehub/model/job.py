@@ -247,6 +247,7 @@ def why_it_ended(accounting: Accounting, *, h_rt: int | None = None, memory_limi
         (full and (failed or status in _CRASHED), f"It used up {memory}."),
         (by_daemon or failed == _LIMIT, "It passed a limit of its runtime or its memory."),
         (failed in _AFTER_JOB and status in _KILLED, "It was deleted."),
+        (failed in _AFTER_JOB, "It was ended from outside, probably deleted."),
         (failed, f"Grid Engine reports a failure: {text}."),
         (status == 0, "It ended by itself."),
         (full, f"It ended with exit status {status}, and had used up {memory}."),

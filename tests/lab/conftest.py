@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -116,6 +117,8 @@ MakeHub = Callable[..., AbstractContextManager[Site]]
 def running_hub(lab: Lab, *, config: str = "", site: Mapping[str, object] | None = None) -> Iterator[Site]:
     """Run a hub on the lab's head; `config` is appended before configure(), `site` replaces keys of site.yaml."""
     hub = LabHub(lab, CONFIG)
+    for home in (lab.root / "home").iterdir():
+        shutil.rmtree(home / ".sgehub", ignore_errors=True)  # of other tests' sessions
     raw = yaml.safe_load((CONFIG / "site.yaml").read_text())
     for key, value in (site or {}).items():
         raw[key] = {**raw.get(key, {}), **value} if isinstance(value, Mapping) else value

@@ -182,6 +182,7 @@ G = 1024**3
         ({"exit_status": H + 9}, "It was killed on its host, probably because memory ran out."),
         ({"failed": 100, "exit_status": H + 9}, "It was deleted."),
         ({"failed": 100, "exit_status": H + 12}, "It was deleted."),
+        ({"failed": 100, "exit_status": 0}, "It was ended from outside, probably deleted."),
         ({"failed": 100, "exit_status": H + 9, "deleted_by": "root@head"}, "It was deleted by root@head."),
         ({"failed": 37, "deleted_by": "root@head", "ended": 5000.0}, "It was deleted by root@head."),
         ({"failed": 37, "exit_status": H + 9, "ended": 1900.0}, "It reached its runtime of 30 minutes."),
