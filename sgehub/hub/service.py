@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -25,14 +26,8 @@ from sgehub.siteconfig import load_site
 
 FIRST_TABLE: Final = 5.0  # seconds that a hub which starts waits for Grid Engine before it believes old records
 HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
-RETRY_PAUSES: Final = (
-    0.5,
-    1.0,
-    2.0,
-    5.0,
-    10.0,
-    30.0,
-)  # seconds between tries to delete a job; the last repeats
+# Seconds between tries to delete a job; the last one repeats.
+RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Watched(Protocol):
@@ -95,8 +90,14 @@ class ClusterService:
         """Start work that goes on when whoever asked for it is cancelled."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, SgehubError):  # those are somebody's answer
+            self._log.error("Work in the background has failed.", exc_info=error)
 
     async def first_table(self) -> None:
         """Wait for the first table after the hub's start, but not for ever. Never raises."""
@@ -138,16 +139,17 @@ class ClusterService:
         self._watched.discard(spawner)
 
     async def _watch(self) -> None:
+        # At the pace of waiting, not of idleness: a session that was killed whole reports nothing, and until the
+        # table lacks its job its route stays.
         seen = 0.0
-        with self.reflector.interest(waiting=False):
-            while self._watched:
-                table = await self.reflector.next_table(seen)
-                seen = table.asked_at
-                for spawner in tuple(self._watched):
-                    if spawner.record is None:
-                        self.forget(spawner)
-                    elif isinstance(self.find(spawner.record), Absent):
-                        self.spawn(spawner.poll_and_notify())
+        while self._watched:
+            table = await self.reflector.next_table(seen)
+            seen = table.asked_at
+            for spawner in tuple(self._watched):
+                if spawner.record is None:
+                    self.forget(spawner)
+                elif isinstance(self.find(spawner.record), Absent):
+                    self.spawn(spawner.poll_and_notify())
 
     def end(
         self,
@@ -209,8 +211,7 @@ class ClusterService:
         number = record.number
         if number is None:
             return
-        for attempt in range(1_000_000):
-            pause = RETRY_PAUSES[min(attempt, len(RETRY_PAUSES) - 1)]
+        for pause in chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1])):
             try:
                 await self.engine.cancel(record.person, number)
             except SgehubError as error:

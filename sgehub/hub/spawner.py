@@ -164,7 +164,8 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         if record is None or self.exit_code is not None:
             return False
         run = starting.run_started(self.service.find(record))
-        if record.port is not None and record.port != port and run in (None, record.run_started):
+        anew = record.run_started is not None and run not in (None, record.run_started)
+        if record.port not in (None, port) and not anew:
             return False
         self.record = replace(record, port=port, run_started=run or record.run_started)
         self.news.set()

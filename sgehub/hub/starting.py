@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import pwd
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 15
 ACCOUNTING_PATIENCE: Final = 2.0  # seconds that a person waits for the record of why a job ended
-ROUTE_PATIENCE: Final = (
-    0.3  # seconds that a dead server's route waits for it; with years of records qacct takes long
-)
+ROUTE_PATIENCE: Final = 0.3  # seconds that a dead server's route waits for it: qacct may read years of records
 _RUNS: Final = {Phase.RUNNING, Phase.SUSPENDED, Phase.DISPATCHED}
 _WORDS: Final = {
     Phase.HELD: (20, "Job {n} is held, by you or an administrator. It starts when the hold is released."),
@@ -124,6 +123,8 @@ async def wait_for_server(spawner: SGESpawner) -> str:
             found = service.find(record)
             await _fail_if_hopeless(spawner, record, found)
             if record.port is not None and isinstance(found, Job) and found.host:
+                # From now on another port counts only if the table shows another run.
+                spawner.record = replace(record, host=found.host, run_started=found.started)
                 return _url(spawner, record, found.host)
             seen = await _news(spawner, seen)
 

@@ -1,0 +1,153 @@
+"""A job that is to end is seen to its end, whatever the cluster answers meanwhile; nothing else is touched."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+
+import pytest
+
+from sgehub.errors import NoAnswerError, SgehubError, SubmissionRefusedError
+from sgehub.gridengine.reflector import JobReflector, Pace
+from sgehub.hub.record import SessionRecord
+from sgehub.hub.service import HELPER_DEADLINE, ClusterService
+from sgehub.model.job import Job, JobState, JobTable
+from tests.unit.model.site import site
+
+ASKED = 1000.0
+RECORD = SessionRecord(tag="0123456789ab", person="alice", folder="/home/alice/.sgehub", token_id=1, asked=ASKED)
+QUICK = Pace(soon=0.001, waiting=0.001, idle=0.001, cost=0.0, longest=0.01)
+
+
+class Cluster:
+    """A cluster in memory: jobs by number, an hour of time at each look, trouble when told."""
+
+    def __init__(self) -> None:
+        self.jobs_there: dict[int, Job] = {}
+        self.trouble: list[SgehubError] = []  # raised by the next deletions, one each
+        self.silent = False  # qstat -j does not answer
+        self.deleted: list[tuple[str, int]] = []
+        self.discarded: list[str] = []
+        self._now = itertools.count(ASKED + 10, 5)
+
+    def add(self, number: int, name: str = RECORD.job_name, owner: str = "alice") -> None:
+        """Put a job into the cluster."""
+        state = JobState.parse("qw")
+        self.jobs_there[number] = Job(number, name, owner, state, None, None, 1, ASKED, None, 0.5)
+
+    async def jobs(self) -> JobTable:
+        """Return all jobs; time passes."""
+        return JobTable(asked_at=float(next(self._now)), jobs=dict(self.jobs_there))
+
+    async def cancel(self, person: str, number: int) -> None:
+        """Delete a job, or do not."""
+        if self.trouble:
+            raise self.trouble.pop()
+        self.deleted.append((person, number))
+        self.jobs_there.pop(number, None)
+
+    async def confirm_absent(self, number: int, **_: object) -> bool:
+        """Give the second witness's word."""
+        if self.silent:
+            raise NoAnswerError("silent")
+        return number not in self.jobs_there
+
+    async def discard(self, _person: str, _folder: str, tag: str) -> bool:
+        """Remove the secrets."""
+        self.discarded.append(tag)
+        return True
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """Return an empty cluster."""
+    return Cluster()
+
+
+@pytest.fixture
+async def service(cluster: Cluster):
+    """Return a service on it; its clock stands where the start was asked for."""
+    log = logging.getLogger("test")
+    reflector = JobReflector(cluster.jobs, pace=QUICK, log=log)
+    yield ClusterService(site(), cluster, reflector, log=log, clock=lambda: ASKED)
+    await reflector.close()
+
+
+async def finish(task: asyncio.Task[None]) -> None:
+    """Wait for an ending, not for ever."""
+    await asyncio.wait_for(task, 20)
+
+
+async def later(result: SessionRecord | SgehubError) -> SessionRecord:
+    """Answer as a qsub that is under way."""
+    await asyncio.sleep(0.01)
+    if isinstance(result, SgehubError):
+        raise result
+    return result
+
+
+async def test_a_submission_under_way_is_waited_for_and_its_job_deleted(service, cluster):
+    """The person's Cancel came before qsub's answer."""
+    cluster.add(7)
+    cluster.add(8, name="theirs", owner="bob")
+    await finish(service.end(RECORD, later(RECORD.answered(7, ASKED))))
+    assert cluster.deleted == [("alice", 7)]
+    assert set(cluster.jobs_there) == {8}
+    assert cluster.discarded == [RECORD.tag]
+
+
+async def test_a_refused_submission_needs_no_ending(service, cluster):
+    """There is no job, for certain."""
+    await finish(service.end(RECORD, later(SubmissionRefusedError("no"))))
+    assert cluster.deleted == []
+
+
+async def test_a_lost_answer_is_healed_by_the_jobs_name(service, cluster):
+    """The number is not known, but no other job has that name and owner."""
+    cluster.add(6, owner="bob")
+    cluster.add(7)
+    await finish(service.end(RECORD, later(NoAnswerError("lost"))))
+    assert cluster.deleted == [("alice", 7)]
+    assert set(cluster.jobs_there) == {6}
+
+
+async def test_a_lost_answer_of_a_job_that_never_came_ends_without_a_guess(service, cluster):
+    """Only a table that is later than all deadlines settles that there is none."""
+    await finish(service.end(RECORD, later(NoAnswerError("lost"))))
+    assert cluster.deleted == []
+    assert service.reflector.table.asked_at > ASKED + HELPER_DEADLINE
+
+
+async def test_a_deletion_that_fails_is_tried_again(service, cluster):
+    """Until both witnesses say that the job is gone."""
+    cluster.add(7)
+    cluster.trouble = [NoAnswerError("silent"), NoAnswerError("silent")]
+    service.clock = iter_clock()
+    await finish(service.end(RECORD.answered(7, ASKED)))
+    assert cluster.deleted == [("alice", 7)]
+
+
+def iter_clock():
+    """Return a clock of which each reading is a second later: time-outs come soon."""
+    ticks = itertools.count(int(ASKED))
+    return lambda: float(next(ticks))
+
+
+async def test_a_second_call_joins_the_first(service, cluster):
+    """Stop, time-out and the session's report may all ask for the same end."""
+    cluster.add(7)
+    record = RECORD.answered(7, ASKED)
+    assert service.end(record) is service.end(record)
+    await finish(service.end(record))
+    assert cluster.deleted == [("alice", 7)]
+
+
+async def test_a_silent_second_witness_is_no_witness(service, cluster):
+    """A job that the table lacks is not gone while nobody confirms it."""
+    record = RECORD.answered(7, ASKED)
+    await service.reflector.next_table(0.0)
+    cluster.silent = True
+    assert not await service.gone(record)
+    cluster.silent = False
+    assert await service.gone(record)
