@@ -7,8 +7,8 @@ returns has types and no more. Whether it is *allowed* is `policy`'s to say. Inp
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
@@ -17,6 +17,7 @@ from sgehub.model import names
 from sgehub.model.units import Duration, Memory
 
 ECHO_LIMIT: Final = 40  # characters of a person's input that may come back in a message
+T = TypeVar("T", Memory, Duration)
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -37,32 +38,28 @@ def _whole_number(value: object) -> int:
     raise ValueError(f"{_said(value)} is not a whole number. Write digits only, for example 2.")
 
 
-def _memory(value: object) -> Memory:
-    if isinstance(value, Memory):
-        return value
-    if value == "":
-        raise ValueError('This is empty. Write an amount of memory, for example "4G".')
-    if isinstance(value, str):
+def _reader(kind: type[T], what: str, example: str, notation: str) -> Callable[[object], T]:
+    """Return what reads text in Grid Engine's notation into `kind`, with sentences of its own."""
+
+    def read(value: object) -> T:
+        if isinstance(value, kind):
+            return value
+        if value == "":
+            raise ValueError(f"This is empty. Write {what}, for example {example}.")
+        if not isinstance(value, str):
+            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors as findings, not TypeErrors
+                f"{_said(value)} is not {what}. Write {notation} in quotes, for example {example}."
+            )
         try:
-            return Memory.parse(value.strip(" "))
+            return kind.parse(value.strip(" "))
         except ValueError as error:
-            raise ValueError(f"{echo(value)} is not an amount of memory. {error}") from None
-    raise ValueError(
-        f'{_said(value)} is not an amount of memory. Write a number with a unit in quotes, for example "4G".'
-    )
+            raise ValueError(f"{echo(value)} is not {what}. {error}") from None
+
+    return read
 
 
-def _duration(value: object) -> Duration:
-    if isinstance(value, Duration):
-        return value
-    if value == "":
-        raise ValueError('This is empty. Write a runtime, for example "08:00:00".')
-    if isinstance(value, str):
-        try:
-            return Duration.parse(value.strip(" "))
-        except ValueError as error:
-            raise ValueError(f"{echo(value)} is not a runtime. {error}") from None
-    raise ValueError(f'{_said(value)} is not a runtime. Write hours:minutes:seconds in quotes, "08:00:00".')
+_memory: Final = _reader(Memory, "an amount of memory", '"4G"', "a number with a unit")
+_duration: Final = _reader(Duration, "a runtime", '"08:00:00"', "hours:minutes:seconds")
 
 
 def _queue(value: object) -> str | None:
