@@ -142,7 +142,7 @@ def spies(site: Site, user: str = "bob") -> Iterator[list[bytes]]:
         for spy in running:
             spy.send_signal(signal.SIGTERM)
             assert spy.stdout is not None
-            seen.append(spy.stdout.buffer.read())  # type: ignore[attr-defined]
+            seen.append(spy.stdout.buffer.read())
 
 
 def _end(spy: HostProcess) -> None:

@@ -47,7 +47,14 @@ def start_up(name: str, install: Path) -> subprocess.Popen[bytes]:
         "--install",
         str(install),
     ]
-    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        argv,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        # Tests that run in the background ignore Ctrl-C, and children inherit that; a person's shell does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one system call, no lock
+    )
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
