@@ -54,6 +54,12 @@ def run_cell(driver: webdriver.Chrome, cell: str) -> str:
     return driver.find_element(By.CSS_SELECTOR, ".jp-OutputArea-output").text
 
 
+def press_stop(driver: webdriver.Chrome) -> bool:
+    """Press Stop until the page has taken it, and greys Start out: its script may not be there yet."""
+    driver.find_element(By.ID, "stop").click()
+    return driver.find_element(By.ID, "start").get_attribute("disabled") is not None
+
+
 def test_from_login_to_a_notebooks_cell(hub: Site, driver: webdriver.Chrome):
     """2 cores, 2G, no GPU, 30 minutes: JupyterLab opens, a cell prints the host's name, Stop ends the job."""
     driver.get(f"{hub.url}/hub/login")
@@ -83,6 +89,6 @@ def test_from_login_to_a_notebooks_cell(hub: Site, driver: webdriver.Chrome):
     assert "h_vmem=1G" in found
     driver.get(f"{hub.url}/hub/home")
     begun = time.monotonic()
-    until(lambda: driver.find_element(By.ID, "stop").click() or True)
+    until(lambda: press_stop(driver))
     hub.wait_for_jobs(0)
     print(f"\nStop to the job's end, with a kernel: {time.monotonic() - begun:.1f} s")
