@@ -15,8 +15,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
+import helper
 from client import Client, MeasurementError
 from figures import FLOOR, Figures, Pair
 from floor import Floor
@@ -104,6 +106,7 @@ def main() -> int:
     try:
         with Rig(Lab(f"bench-{os.getpid()}", nodes=1, site=CHECKOUT)) as rig:
             figures = measure(rig, pairs)
+            submissions = helper.measure(rig)
     except KeyboardInterrupt:
         print("Interrupted; nothing is left.", file=sys.stderr)
         return 130
@@ -115,7 +118,10 @@ def main() -> int:
     print(f"\n{figures.table()}\n\n{pairs} pairs in {taken:.0f} s on {os.cpu_count()} processors.")
     print(f"ours is {above:.3f} s above the floor in the sum of the medians (limit {LIMIT}): ", end="")
     print("met" if above <= LIMIT else "not met")
-    return 0 if above <= LIMIT else 1
+    middle = median(submissions)
+    print(f"sudo, sgehub-as-user and qsub: {middle:.3f} s, the median of {len(submissions)} ", end="")
+    print(f"(limit {helper.LIMIT:.3f}): {'met' if middle <= helper.LIMIT else 'not met'}")
+    return 0 if above <= LIMIT and middle <= helper.LIMIT else 1
 
 
 if __name__ == "__main__":

@@ -233,21 +233,3 @@ def test_a_hanging_qmaster_costs_the_deadline(lab: Lab):
     finally:
         lab.run("head", ["kill", "-CONT", qmaster])
         lab.run("head", ["qdel", "-u", "*"])
-
-
-@pytest.mark.usefixtures("jobs")
-def test_start_to_answer_is_quick(lab: Lab):
-    """Under 80 ms from the exec of sudo to the answer of qsub; the best third, since the machine may be busy."""
-    requests = [json.dumps(submission("-h")) for _ in range(15)]
-    measure = (
-        "import subprocess, sys, time\n"
-        "for line in sys.stdin:\n"
-        "    begin = time.perf_counter()\n"
-        f"    subprocess.run(['sudo', '-n', '-H', '-u', 'alice', '{PROGRAM}'], input=line.encode(),"
-        " stdout=subprocess.DEVNULL, check=True)\n"
-        "    print(time.perf_counter() - begin)\n"
-    )
-    run = lab.run("head", ["/usr/bin/python3", "-c", measure], user="jupyterhub", input="\n".join(requests))
-    times = [float(line) for line in run.stdout.split()]
-    assert len(times) == len(requests), run.stderr
-    assert sorted(times)[len(times) // 3] < 0.080, times

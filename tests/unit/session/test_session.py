@@ -248,7 +248,7 @@ def test_an_idle_session_is_small_and_still(job):
     switches = process.num_ctx_switches().voluntary
     time.sleep(3)
     after = process.cpu_times()
-    assert after.user + after.system - before.user - before.system <= 0.01
+    assert after.user + after.system - before.user - before.system <= 0.05
     assert process.num_ctx_switches().voluntary - switches <= 2
     assert process.memory_info().rss < 30e6
     assert process.memory_info().vms < 64e6
