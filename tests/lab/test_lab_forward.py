@@ -51,10 +51,17 @@ def forward(lab: Lab, server: HostProcess) -> Iterator[Forward]:
         yield forward
 
 
+def send(connection: socket.socket, data: bytes) -> None:
+    """Send data and end our side; the other side may have gone away already."""
+    with suppress(OSError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+
 def ask(port: int, data: bytes) -> bytes:
     """Send data, end our side, and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        sending = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
+        sending = threading.Thread(target=send, args=(connection, data))
         sending.start()
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
         sending.join()
