@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +25,7 @@ UP_SECONDS = 60.0  # generous: the figure itself is printed
 @pytest.fixture(scope="session")
 def install() -> Path:
     """Return the virtual environment that the hosts see as /opt/sgehub."""
-    return Path(os.environ.get("SGEHUB_VENV", "/var/cache/sgehub/dev"))
+    return Path(os.environ.get("SGEHUB_VENV", sys.prefix))
 
 
 def bring_up(lab: Lab, capture: pytest.CaptureFixture[str] | None = None) -> None:
