@@ -1,4 +1,4 @@
-"""Render job scripts: the only Jinja outside the hub's pages.
+"""Render job scripts: the only Jinja outside the hub's pages, which take its environment from here.
 
 Undefined names are errors, and everything that is not the site's own text is quoted for the shell. Nothing a
 person typed is among the values: a request's numbers go on qsub's command line.
@@ -51,16 +51,19 @@ class JobScript:
         return f'env PATH={folders}:"$PATH" {self.command}' if folders else self.command
 
 
-def environment(folders: Sequence[Path] = ()) -> Environment:
-    """Return the Jinja environment: a site's `folders` first, then the templates that come with sgehub."""
+def environment(folders: Sequence[Path | str] = (), *, html: bool = False) -> Environment:
+    """Return the Jinja environment: a site's `folders` first, then the templates that come with sgehub.
+
+    With `html` every value is escaped for a page; without, it is for shell, where the filter sh quotes.
+    """
     loaders = [FileSystemLoader(folders), PackageLoader("sgehub", "templates")]
     env = Environment(
         loader=ChoiceLoader(loaders),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - shell, not HTML: the filter sh quotes
+        autoescape=html,  # noqa: S701 - shell is no HTML
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
+        keep_trailing_newline=not html,
     )
     env.filters["sh"] = shlex.quote
     return env

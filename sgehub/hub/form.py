@@ -14,12 +14,13 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, TemplateError
 from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
-from sgehub.model.policy import Limits, SitePolicy
+from sgehub.model.policy import SitePolicy, most
 from sgehub.model.request import FIELDS
+from sgehub.script import environment
 
 TEMPLATE: Final = "hub/form.html"
 SHOWN_LIMIT: Final = 200  # characters of a value that are shown again; no value that is allowed is longer
@@ -126,28 +127,10 @@ def options_given(handler: Any) -> bool:
     return "display_name" not in body
 
 
-def most(policy: SitePolicy) -> Limits:
-    """Return the most that any queue offers of each, which no single queue may offer together."""
-    every = policy.queues.values()
-    return Limits(
-        cores=max(one.cores for one in every) if policy.parallel_environment else 1,
-        memory=max(one.memory for one in every),
-        gpus=max(one.gpus for one in every) if policy.gpu else 0,
-        runtime=max(one.runtime for one in every),
-    )
-
-
 @lru_cache(maxsize=8)  # compiling the template takes longer than rendering it a hundred times
 def _environment(folders: tuple[str, ...]) -> Environment:
     """Return the Jinja environment: a site's folders first, changed files are read again."""
-    loaders = [FileSystemLoader(folders), PackageLoader("sgehub", "templates")]
-    return Environment(
-        loader=ChoiceLoader(loaders),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return environment(folders, html=True)
 
 
 def _last_values(data: Mapping[str, Sequence[object]]) -> dict[str, str]:

@@ -33,7 +33,6 @@ from sgehub.hub.gate import Gate
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.model import names
-from sgehub.model.job import Absent
 from sgehub.model.request import ResourceRequest
 
 # batchspawner's module registers an endpoint that must not reach the hub's handlers; ours takes its address. It
@@ -208,7 +207,7 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         if self.exit_code is not None and (self.ready or self.service.ending(record)):
             return self.exit_code
         await self.service.first_table()
-        if isinstance(self.service.find(record), Absent) and await self.service.gone(record):
+        if await self.service.gone(record):
             return await starting.exit_status(self, record)
         return None
 

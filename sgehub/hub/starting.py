@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 LOG_LINES: Final = 15
 ACCOUNTING_PATIENCE: Final = 2.0  # seconds that a person waits for the record of why a job ended
 ROUTE_PATIENCE: Final = 0.3  # seconds that a dead server's route waits for it: qacct may read years of records
-_RUNS: Final = {Phase.RUNNING, Phase.SUSPENDED, Phase.DISPATCHED}
 _WORDS: Final = {
     Phase.HELD: (20, "Job {n} is held, by you or an administrator. It starts when the hold is released."),
     Phase.ERROR: (20, "Grid Engine cannot start job {n}; asking why."),
@@ -156,7 +155,7 @@ async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: J
         raise await _died(spawner, record, f"The server ended at once, with exit status {spawner.exit_code}.")
     if isinstance(found, Job) and found.state.phase is Phase.ERROR:
         raise StartFailed(await _error_reason(spawner, found), reason="job-error")
-    if isinstance(found, Absent) and await spawner.service.gone(record):
+    if await spawner.service.gone(record):
         why = await _why(spawner, record)
         raise await _died(spawner, record, f"Job {record.number} ended before its server was ready. {why}")
 

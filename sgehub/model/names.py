@@ -19,7 +19,6 @@ USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*")
 TAG: Final = re.compile(r"[0-9a-f]{12}")
 JOB_PREFIX: Final = "sgehub-"
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # qsub(1) splits -o and -wd at "," and ":" and expands "$HOME", "$USER", "$JOB_ID" …
 _PATH_TROUBLE: Final = re.compile(r"[\x00-\x1f\x7f,:$\\\"'`@*?]")
 
@@ -32,11 +31,6 @@ def new_tag() -> str:
 def job_name(tag: str) -> str:
     """Return the job's public name. It names neither the person nor the server."""
     return JOB_PREFIX + tag
-
-
-def has_control(text: str) -> bool:
-    """Tell whether `text` holds a control character, a line break included."""
-    return _CONTROL.search(text) is not None
 
 
 def check_user(name: str) -> str:

@@ -184,8 +184,7 @@ def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation,
         return tuple(_beyond(request, policy.queues[request.queue], policy, f" in queue {request.queue}"))
     if fitting_queues(request, policy):
         return ()
-    most = _widest(policy)
-    found = list(_beyond(request, most, policy, ""))
+    found = list(_beyond(request, most(policy), policy, ""))
     if found:
         return tuple(found)
     each = "; ".join(
@@ -198,6 +197,17 @@ def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, .
     """Return the queues whose maxima hold the request, in the order of the site's file."""
     names_ = policy.queues if request.queue is None else (request.queue,)
     return tuple(name for name in names_ if not any(_beyond(request, policy.queues[name], policy, "")))
+
+
+def most(policy: SitePolicy) -> Limits:
+    """Return the most that any queue offers of each, which no single queue may offer together."""
+    every = policy.queues.values()
+    return Limits(
+        cores=max(one.cores for one in every) if policy.parallel_environment else 1,
+        memory=max(one.memory for one in every),
+        gpus=max(one.gpus for one in every) if policy.gpu else 0,
+        runtime=max(one.runtime for one in every),
+    )
 
 
 def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
@@ -257,16 +267,6 @@ def _memory_sentence(request: ResourceRequest, limits: Limits, policy: SitePolic
     return (
         f"At most {Memory(share).times(request.cores)} of memory{where} with {request.cores} cores: "
         f"each core's share is rounded up to whole K."
-    )
-
-
-def _widest(policy: SitePolicy) -> Limits:
-    every = policy.queues.values()
-    return Limits(
-        cores=max(one.cores for one in every),
-        memory=max(one.memory for one in every),
-        gpus=max(one.gpus for one in every),
-        runtime=max(one.runtime for one in every),
     )
 
 
