@@ -8,11 +8,12 @@ others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from sgehub.errors import AccountError, SiteConfigurationError
 from sgehub.model.jobspec import JobSpec
+from sgehub.model.names import check_user
 
 # sge_types(1) object_name, without what Grid Engine 8.1.9 or its XML cannot carry.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._+-]*")
@@ -76,9 +77,16 @@ def _path(path: str) -> str:
     return path
 
 
-def qstat_list(folder: str) -> list[str]:
-    """Ask for all jobs of all users that are pending, running or suspended."""
-    return [f"{folder}/qstat", "-u", "*", "-s", "prs", "-xml"]
+def qstat_list(folder: str, owners: Collection[str] | None = None) -> list[str]:
+    """Ask for all jobs of the owners, of everybody if none is named, that are pending, running or suspended.
+
+    Raises AccountError for a name that no account can have.
+    """
+    try:
+        whose = ",".join(sorted(map(check_user, owners or ()))) or "*"
+    except ValueError as error:
+        raise AccountError(str(error)) from None
+    return [f"{folder}/qstat", "-u", whose, "-s", "prs", "-xml"]
 
 
 def qstat_detail(folder: str, number: int) -> list[str]:

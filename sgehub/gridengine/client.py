@@ -8,21 +8,22 @@ is NoAnswerError: "don't know", never "no". qsub is never repeated. Nothing is p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sgehub.errors import NoAnswerError
 from sgehub.gridengine import argv
 from sgehub.gridengine.helper import Helper
 from sgehub.gridengine.parse_qacct import parse_accounting
 from sgehub.gridengine.parse_qdel import Deletion, parse_deletion
-from sgehub.gridengine.parse_qhost import Host, read_hosts
+from sgehub.gridengine.parse_qhost import Host, read_hosts, silent
 from sgehub.gridengine.parse_qstat import read_jobs
 from sgehub.gridengine.parse_qstat_j import read_detail
 from sgehub.gridengine.parse_qsub import Verification, parse_submission, parse_verification
 from sgehub.gridengine.parse_xml import by_and_by
 from sgehub.gridengine.runner import Completed, Runner
 from sgehub.model.job import Absent, Accounting, JobDetail, JobTable, last_run
+from sgehub.model.names import JOB_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ class Submission:
 class GridEngine:
     """The only door to one cluster.
 
-    `runner` asks, `acting` (the same if not given) runs the helper that acts as people. `ask_timeout` bounds
-    every question, `deadline` everything that the helper does as a person, both in seconds.
+    `runner` asks, `listing` for the list of jobs, `acting` runs the helper that acts as people; both are the same
+    as `runner` if not given. `ask_timeout` bounds every question, `deadline` everything that the helper does as a
+    person, both in seconds.
     """
 
     def __init__(
@@ -77,22 +79,28 @@ class GridEngine:
         runner: Runner,
         *,
         acting: Runner | None = None,
+        listing: Runner | None = None,
         clock: Callable[[], float] = time.time,
-        ask_timeout: float = 60.0,
+        ask_timeout: float = 30.0,
         deadline: float = 30.0,
     ) -> None:
         self.settings = settings
         self._runner = runner
+        self._listing = listing or runner
         self._clock = clock
         self._ask_timeout = ask_timeout
         cluster = {"bin": settings.bin, "environment": settings.environment()}
         self._helper = Helper(settings.helper, cluster, acting or runner, deadline=deadline)
 
-    async def jobs(self) -> JobTable:
-        """Return all jobs of the cluster; NoAnswerError if that is not the whole list."""
+    async def jobs(self, owners: Collection[str] | None = None) -> JobTable:
+        """Return the hub's jobs among those of the owners, of everybody if no owner is named.
+
+        Raises NoAnswerError if that is not the whole list, AccountError if one of the owners can be no account.
+        """
         asked_at = self._clock()
-        completed = await self._ask(argv.qstat_list(self.settings.bin))
-        return await by_and_by(read_jobs(completed, asked_at))
+        completed = await self._ask(argv.qstat_list(self.settings.bin, owners), self._listing)
+        table = await by_and_by(read_jobs(completed, asked_at, named=JOB_PREFIX))
+        return replace(table, owners=frozenset(owners or ()) or None)
 
     async def detail(self, number: int) -> JobDetail | Absent:
         """Return what is known of one job, Absent if Grid Engine answers that there is none."""
@@ -123,6 +131,14 @@ class GridEngine:
         """Return the execution hosts with their queues and the free amounts of `complexes`."""
         completed = await self._ask(argv.qhost(self.settings.bin, complexes))
         return await by_and_by(read_hosts(completed))
+
+    async def silent_hosts(self) -> frozenset[str]:
+        """Return the execution hosts that no longer report, NoAnswerError if that is not known of all of them.
+
+        They are said to be unknown ("u") once the qmaster has heard nothing for `max_unheard` (sge_conf(5)), and
+        all of them at once after a restart of the qmaster, until each has reported, which takes up to a minute.
+        """
+        return silent(await self.hosts())
 
     async def submit(self, person: str, submission: Submission) -> int:
         """Submit a job as `person`, once, and return its number.
@@ -168,7 +184,11 @@ class GridEngine:
         answer = await self._helper.call(person, verb="discard", folder=folder, tag=tag)
         return answer.get("discarded") is True
 
-    async def _ask(self, command: list[str]) -> Completed:
+    async def rewrite_launch(self, person: str, folder: str, tag: str, launch: Mapping[str, object]) -> None:
+        """Write the launch file of a job that Grid Engine runs again; its first run has removed the first one."""
+        await self._helper.call(person, verb="launch", folder=folder, tag=tag, launch=dict(launch))
+
+    async def _ask(self, command: list[str], runner: Runner | None = None) -> Completed:
         # UTC, so that no local time that a client prints is ambiguous.
         env = {"TZ": "UTC0", **self.settings.environment()}
-        return await self._runner.run(command, env=env, timeout=self._ask_timeout)
+        return await (runner or self._runner).run(command, env=env, timeout=self._ask_timeout)

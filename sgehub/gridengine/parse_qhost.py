@@ -6,7 +6,7 @@ The law of this file: values are kept as printed where dialects differ ("100.000
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -17,6 +17,8 @@ from sgehub.gridengine.runner import Completed
 
 # Letters of qstat(1) with which an instance takes no new job: alarm, unknown, disabled, suspended, error …
 _CLOSED: Final = frozenset("audDEsSCco")
+_SILENT: Final = "u"
+_PSEUDO: Final = "global"  # its entry stands for all hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class QueueInstance:
     def accepts(self) -> bool:
         """Whether it takes new jobs."""
         return not _CLOSED & set(self.state)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the qmaster has not heard of it for long: what runs there is not known."""
+        return _SILENT in self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,16 @@ class Host:
     def reachable(self) -> bool:
         """Whether it reports its load: a lost host keeps its name but loses its load."""
         return self.load is not None
+
+    @property
+    def silent(self) -> bool:
+        """Whether all its queue instances are unknown, or it has none and is not reachable."""
+        return all(queue.silent for queue in self.queues) if self.queues else not self.reachable
+
+
+def silent(hosts: Iterable[Host]) -> frozenset[str]:
+    """Return the names of the execution hosts that no longer report."""
+    return frozenset(host.name for host in hosts if host.silent and host.name != _PSEUDO)
 
 
 def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:

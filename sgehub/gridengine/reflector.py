@@ -1,8 +1,8 @@
 """One list of jobs for the whole hub.
 
 The law of this file: Grid Engine is asked by one question at a time, however many people wait, and not at all when
-nobody is interested. A table is replaced whole. A failure changes nothing but `failing_since`: the last good table
-stays, and says by itself how old it is.
+nobody is interested. A table is replaced whole, by a narrower one too. A failure changes nothing but
+`failing_since`: the last good table stays, and says by itself how old it is.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.model.job import JobTable
+
+# A question that takes so many seconds, and so many times as long as others did, hangs.
+_HANGS: Final = 5.0
+_HANGS_TIMES: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,8 @@ class Pace:
     """How often to ask, in seconds between the end of an answer and the next question.
 
     `soon` when there is a reason to expect news, `waiting` while somebody waits for a change, `idle` while
-    sessions only run; `cost` times what the last question took if that is more, `longest` at most. After failures
-    `waiting` doubles up to `longest`.
+    sessions only run; `cost` times what a question takes if that is more, `longest` at most. After failures
+    `waiting` doubles up to `outage`, where a question costs next to nothing and people wait for its end.
     """
 
     soon: float = 0.1
@@ -33,6 +39,15 @@ class Pace:
     idle: float = 15.0
     cost: float = 15.0
     longest: float = 60.0
+    outage: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question under way: when it was put, by the clock and by the monotonic one."""
+
+    put: float
+    started: float
 
 
 class Interest:
@@ -67,12 +82,18 @@ class Interest:
 
 
 class JobReflector:
-    """Keep the table of all jobs as fresh as those who are interested need it."""
+    """Keep the table of jobs as fresh as those who are interested need it.
+
+    `ask` is called with what `owners` returns just before each question: whose jobs to ask for, None for
+    everybody's. `observe` is told after each question how many seconds it took and whether it was answered.
+    """
 
     def __init__(
         self,
-        ask: Callable[[], Awaitable[JobTable]],
+        ask: Callable[[frozenset[str] | None], Awaitable[JobTable]],
         *,
+        owners: Callable[[], frozenset[str] | None] = lambda: None,
+        observe: Callable[[float, bool], None] | None = None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,7 +101,7 @@ class JobReflector:
         jitter: Callable[[], float] = random.random,
         log: logging.Logger | None = None,
     ) -> None:
-        self._ask, self._pace = ask, pace or Pace()
+        self._ask, self._owners, self._observe, self._pace = ask, owners, observe, pace or Pace()
         self._clock, self._monotonic, self._sleep, self._jitter = clock, monotonic, sleep, jitter
         self._log = log or logging.getLogger("sgehub.reflector")
         self._interests: set[Interest] = set()
@@ -89,9 +110,11 @@ class JobReflector:
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._answered = asyncio.Event()
-        self._took = 0.0
+        self._question: _Question | None = None
+        self._took: deque[float] = deque(maxlen=2)
         self._failures = 0
         self._spread = 1.0
+        self._for_everybody = 0
         self.table: JobTable | None = None
         self.failing_since: float | None = None
 
@@ -111,17 +134,34 @@ class JobReflector:
         self._soon = True
         self.wake()
 
-    async def next_table(self, after: float) -> JobTable:
+    @property
+    def silent_since(self) -> float | None:
+        """The clock's time since when Grid Engine gives no answer, None if nothing is wrong.
+
+        A question that has been under way for long counts: a hanging qmaster is noticed before the time-out.
+        """
+        question = self._question
+        if self.failing_since is None and question is not None:
+            patience = max(_HANGS, _HANGS_TIMES * self._cost)
+            return question.put if self._monotonic() - question.started > patience else None
+        return self.failing_since
+
+    async def next_table(self, after: float, *, everybody: bool = False, eager: bool = True) -> JobTable:
         """Wait for a table that was asked for after the instant `after`, whatever fails meanwhile.
 
-        Raises NoAnswerError only when the reflector is closed.
+        With `everybody` it holds the jobs of everybody, whatever `owners` says. Without `eager` it comes at the
+        pace of idleness, unless somebody else waits. Raises NoAnswerError only when the reflector is closed.
         """
-        with self.interest(waiting=True):
-            while self.table is None or self.table.asked_at <= after:
-                if self._closed:
-                    raise NoAnswerError("The hub is ending.")
-                await self._answered.wait()
-            return self.table
+        self._for_everybody += everybody
+        try:
+            with self.interest(waiting=eager):
+                while (table := self.table) is None or table.asked_at <= after or (everybody and table.narrow):
+                    if self._closed:
+                        raise NoAnswerError("The hub is ending.")
+                    await self._answered.wait()
+                return table
+        finally:
+            self._for_everybody -= everybody
 
     async def close(self) -> None:
         """Ask no more; end the question that is under way, and everybody's waiting."""
@@ -134,7 +174,7 @@ class JobReflector:
     def wake(self) -> None:
         """Look again at who is interested, and start asking if that was not done before."""
         self._woken.set()
-        if self._task is None and not self._closed:
+        if (self._task is None or self._task.done()) and not self._closed:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -147,22 +187,29 @@ class JobReflector:
                 await self._wait(rest)
                 continue
             self._soon = False
-            started = self._monotonic()
             await self._ask_once()
             asked = self._monotonic()
-            self._took = asked - started
 
     def _pause(self) -> float | None:
         """Return the seconds from the last answer to the next question, None for no question at all."""
         if not (self._soon or self._interests):
             return None
         pace = self._pace
+        if self._failures:
+            return min(pace.waiting * 2.0 ** min(self._failures, 10), pace.outage) * self._spread
         eager = any(interest.waiting for interest in self._interests)
         rest = pace.soon if self._soon else pace.waiting if eager else pace.idle
-        pause = max(rest, pace.cost * self._took)
-        if self._failures:
-            pause = max(pace.waiting * 2.0 ** min(self._failures, 10), pace.waiting) * self._spread
-        return min(pause, pace.longest)
+        return min(max(rest, pace.cost * self._cost), pace.longest)
+
+    @property
+    def _cost(self) -> float:
+        """The seconds that a question costs the cluster: what the quicker one of the last two took.
+
+        Time stands for work here: the client, the qmaster behind it and our reading work one after the other, and
+        of the qmaster, which is to be spared, no CPU time can be read. Waiting is no work, however: a qmaster that
+        hung, or a machine busy for a moment, makes one answer late, not two.
+        """
+        return min(self._took, default=0.0)
 
     async def _wait(self, rest: float | None) -> None:
         """Sleep for `rest` seconds (None: for ever), or until somebody's interest changes."""
@@ -177,21 +224,37 @@ class JobReflector:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_once(self) -> None:
+        question = self._question = _Question(self._clock(), self._monotonic())
+        answered = False
         try:
-            table = await self._ask()
+            table = await self._ask(None if self._for_everybody else self._owners())
+            answered = True
         except SgehubError as error:
-            self._fail(str(error))
+            self._fail(question, str(error))
         except Exception:  # noqa: BLE001 - a bug met in one answer must not end the asking for everybody
             self._log.exception("The list of jobs could not be read.")
-            self._fail("an error of ours, see above")
-        else:
+            self._fail(question, "an error of ours, see above")
+        finally:
+            self._question = None
+        took = self._monotonic() - question.started
+        if answered:
+            self._took.append(took)
             self._succeed(table)
+        self._tell(took, answered=answered)
 
-    def _fail(self, why: str) -> None:
+    def _tell(self, took: float, *, answered: bool) -> None:
+        if self._observe is None:
+            return
+        try:
+            self._observe(took, answered)
+        except Exception:  # noqa: BLE001 - whoever counts must not end the asking for everybody
+            self._log.exception("A question for the list of jobs could not be counted.")
+
+    def _fail(self, question: _Question, why: str) -> None:
         self._failures += 1
-        self._spread = 0.75 + 0.5 * self._jitter()  # so that several hubs do not ask in step
+        self._spread = 1.0 - 0.25 * self._jitter()  # so that several hubs do not ask in step
         if self.failing_since is None:
-            self.failing_since = self._clock()
+            self.failing_since = question.put
             self._log.warning("Grid Engine is not answering: %s", why)
 
     def _succeed(self, table: JobTable) -> None:

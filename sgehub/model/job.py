@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import signal
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -91,6 +92,16 @@ class Job:
     priority: float
 
 
+def place(priority: float, number: int) -> int:
+    """Return a number by which queued jobs can be put in order: by priority (five digits), the older one first."""
+    return number - round(priority * 10**5) * 10**10
+
+
+def _near(submitted: float | None, ours: float) -> bool:
+    """Tell whether Grid Engine's time of a submission, as far as it is known, can be the one of our record."""
+    return submitted is None or abs(submitted - ours) <= CLOCK_SKEW
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """Grid Engine was asked, answered in full, and does not have the job."""
@@ -105,26 +116,40 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class JobTable:
-    """All jobs of the cluster at one moment; of an array only its first listed task.
+    """The jobs of ours, by name, of the `owners` (None: of everybody) at one moment; of an array its first task.
 
     `asked_at` is the hub's clock read just before the question was put. `broken` holds the numbers of jobs
     whose element could not be read, `skipped` counts the elements whose job is not even known by number.
+    `waiting` holds the places in the queue of all queued jobs, whosever they are, in ascending order.
     """
 
     asked_at: float
     jobs: Mapping[int, Job] = field(default_factory=dict)
     skipped: int = 0
     broken: frozenset[int] = frozenset()
+    owners: frozenset[str] | None = None
+    waiting: tuple[int, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether only some people's jobs were asked for."""
+        return self.owners is not None
+
+    def covers(self, owner: str) -> bool:
+        """Tell whether the owner's jobs were asked for at all."""
+        return self.owners is None or owner in self.owners
 
     def find(self, number: int, *, owner: str, name: str, submitted_after: float) -> Job | Absent | Unknown:
-        """Look for one job of ours. Numbers are reused, so that owner and name must match.
+        """Look for one job of ours. Numbers are reused, so that owner, name and time of submission must match.
 
         `submitted_after` is the hub's clock (the one of `asked_at`) read once qsub had answered: a table
         asked for earlier proves nothing. `Absent` wants a second witness before it means anything.
         """
         job = self.jobs.get(number)
-        if job is not None and (job.owner, job.name) == (owner, name):
+        if job is not None and (job.owner, job.name) == (owner, name) and _near(job.submitted, submitted_after):
             return job
+        if not self.covers(owner):
+            return Unknown(f"The list of jobs was not asked for those of {owner}.")
         if self.asked_at <= submitted_after:
             return Unknown(f"The list of jobs is older than job {number}.")
         if number in self.broken:
@@ -136,6 +161,10 @@ class JobTable:
     def by_name(self, name: str, *, owner: str) -> Job | None:
         """Return the owner's job of that name, or None; names are public, anybody can copy one."""
         return next((job for job in self.jobs.values() if job.name == name and job.owner == owner), None)
+
+    def ahead_of(self, job: Job) -> int | None:
+        """Count the queued jobs that stand before this one, None if not everybody's were asked for."""
+        return None if self.narrow else bisect_left(self.waiting, place(job.priority, job.number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +206,7 @@ class Accounting:
     def is_of(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
         """Tell whether this is a record of that very job: numbers are reused, clocks differ a little."""
         same = (self.number, self.owner, self.name) == (number, owner, name)
-        return same and (self.submitted is None or self.submitted >= submitted_after - CLOCK_SKEW)
+        return same and _near(self.submitted, submitted_after)
 
 
 def last_run(
@@ -209,17 +238,7 @@ _FAILURES: Final = {
     30: "The job asked Grid Engine to be put into the error state",
 }
 _LIMIT: Final = 37
-_FINAL: Final = {
-    0,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    _LIMIT,
-    100,
-}  # it ran; after other failures it may run again, or be in "E"
+_FINAL: Final = {0, *range(12, 18), _LIMIT, 100}  # it ran; after other failures it may run again, or be in "E"
 _AFTER_JOB: Final = (17, 100)  # it ran and was ended from outside: qdel, a limit
 _KILLED: Final = {128 + 9, 128 + 12}  # SIGKILL, and SIGUSR2 of -notify
 _CRASHED: Final = {128 + 9, 128 + 6, 128 + 11}  # what programs die of when memory ends

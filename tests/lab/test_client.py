@@ -342,7 +342,7 @@ async def test_a_qmaster_that_is_gone_proves_nothing(make_lab: Callable[..., Lab
     session = Session(engine_of(lab), "alice")
     await session.submit()
     await session.until(Phase.RUNNING)
-    reflector = JobReflector(session.engine.jobs, pace=Pace(waiting=0.3, longest=1.0))
+    reflector = JobReflector(session.engine.jobs, pace=Pace(waiting=0.3, longest=1.0, outage=1.0))
     old = await reflector.next_table(0.0)
     async with qmaster_gone(lab):
         other = Session(session.engine, "alice")

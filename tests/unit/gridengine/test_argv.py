@@ -77,11 +77,20 @@ def test_queues_as_sites_name_them(queue: str) -> None:
 def test_questions_name_every_switch() -> None:
     """Nothing is left to sge_qstat files that can be said here."""
     assert argv.qstat_list("/b") == ["/b/qstat", "-u", "*", "-s", "prs", "-xml"]
+    assert argv.qstat_list("/b", ()) == argv.qstat_list("/b")
+    assert argv.qstat_list("/b", {"carol", "bob", "al.i-ce"})[1:3] == ["-u", "al.i-ce,bob,carol"]
     assert argv.qstat_detail("/b", 7) == ["/b/qstat", "-j", "7", "-xml"]
     assert argv.qacct("/b", 7) == ["/b/qacct", "-j", "7"]
     assert argv.qhost("/b") == ["/b/qhost", "-q", "-xml"]
     assert argv.qhost("/b", ["h_vmem", "gpu"]) == ["/b/qhost", "-q", "-F", "h_vmem,gpu", "-xml"]
     assert argv.qconf("/b", "-sq", "a.q", "b.q") == ["/b/qconf", "-sq", "a.q,b.q"]
+
+
+@pytest.mark.parametrize("owner", ["", "*", "a,b", "-xml", "a b", "a*", "$user", "@group", "alice\n"])
+def test_only_names_of_accounts_are_asked_for(owner: str) -> None:
+    """A name that qstat would split or expand would ask for others."""
+    with pytest.raises(AccountError):
+        argv.qstat_list("/b", {"alice", owner})
 
 
 @pytest.mark.parametrize("switch", ["-mq", "-dq", "-aq", "-km", "-rattr"])

@@ -19,6 +19,7 @@ from sgehub.errors import (
 )
 from sgehub.gridengine.client import ClusterSettings, GridEngine, Submission
 from sgehub.gridengine.parse_qdel import Deletion
+from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.gridengine.runner import Runner
 from sgehub.model.job import Absent, Job, JobDetail
 from tests.unit.gridengine.captured import DATA, captured
@@ -27,7 +28,8 @@ SUBMISSION = Submission(
     "0123456789ab", ("-terse", "-N", "x"), "#!/bin/bash\nrun\n", {"token": "s3cret"}, "/home/a/.sgehub"
 )
 LIST = DATA / "sge-8.1.9" / "mix.qstat.u-all.s-prs.xml.out"
-ALICE70 = {"owner": "alice", "name": "smp2", "submitted_after": 1.0}
+THAT_DAY = 1795179600.0  # of the captured answers
+ALICE70 = {"owner": "alice", "name": "sgehub-smp2", "submitted_after": 1.0}
 
 
 class Cluster:
@@ -63,9 +65,22 @@ class Cluster:
             f"cat > {self.request}; cat {self.folder}/answer; cat {self.folder}/stderr >&2; exit {status}",
         )
 
+    def asks(self, name: str) -> int:
+        return self.calls.read_text().count(f"{name} ") if self.calls.exists() else 0
+
+    def pids(self) -> list[int]:
+        """Return the ids that commands have written down."""
+        path = self.folder / "pids"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
     def asked(self) -> dict[str, object]:
         request: dict[str, object] = json.loads(self.request.read_text())
         return request
+
+
+def alive(number: int) -> bool:
+    """Tell whether there is such a process, be it dead and not reaped."""
+    return Path(f"/proc/{number}").exists()
 
 
 @pytest.fixture
@@ -82,13 +97,46 @@ def ran(stdout: str = "", status: int | None = 0, stderr: str = "", *, timeout: 
 
 async def test_a_table_is_dated_before_the_question(cluster: Cluster) -> None:
     """The clock is read first, however long the answer takes."""
-    cluster.command("qstat", f"sleep 0.2; cat {LIST}")
+    cluster.command("qstat", f"sleep 0.2; sed s/smp2/sgehub-smp2/ {LIST}")
     question = asyncio.ensure_future(cluster.engine.jobs())
     await asyncio.sleep(0.1)
     cluster.now = 5000.0
     table = await question
     assert table.asked_at == 1001.0
     assert isinstance(table.find(70, **ALICE70), Job)
+    assert set(table.jobs) == {70}  # of the jobs of others nothing is kept
+
+
+@pytest.mark.parametrize(("owners", "asked"), [(None, "*"), ((), "*"), (("bob", "alice"), "alice,bob")])
+async def test_a_table_says_whose_jobs_were_asked_for(
+    cluster: Cluster, owners: tuple[str, ...] | None, asked: str
+) -> None:
+    cluster.command("qstat", f"cat {LIST}")
+    table = await cluster.engine.jobs(owners)
+    assert cluster.calls.read_text() == f"qstat -u {asked} -s prs -xml\n"
+    assert table.owners == (frozenset(owners) if owners else None)
+
+
+async def test_hosts_that_do_not_report_are_named(cluster: Cluster) -> None:
+    """By one question for all of them; half an answer names none."""
+    answer_of(cluster, "qhost", "sge-8.1.9", "lost.qhost.q.xml")
+    assert await cluster.engine.silent_hosts() == {"node01", "node02"}
+    assert cluster.calls.read_text() == "qhost -q -xml\n"
+    cluster.command("qhost", f"head -n -1 {cluster.folder}/qhost.out")
+    with pytest.raises(NoAnswerError):
+        await cluster.engine.silent_hosts()
+
+
+async def test_a_client_that_ignores_term_is_killed_and_asked_again_later(cluster: Cluster) -> None:
+    """The reflector asks one question at a time, also while a dying one is being put away."""
+    cluster.command("qstat", f"trap '' TERM; echo $$ >> {cluster.folder}/pids; while :; do sleep 0.1; done")
+    reflector = JobReflector(cluster.engine.jobs, pace=Pace(waiting=0.01, outage=0.01))
+    with reflector.interest(waiting=True):
+        while cluster.asks("qstat") < 3:
+            assert sum(map(alive, cluster.pids())) <= 1
+            await asyncio.sleep(0.02)
+    await reflector.close()
+    assert not any(map(alive, cluster.pids()))
 
 
 async def test_clients_get_the_cell_and_utc_and_nothing_else(cluster: Cluster) -> None:
@@ -114,6 +162,7 @@ async def test_whatever_goes_wrong_is_no_answer(cluster: Cluster, text: str) -> 
         lambda: cluster.engine.accounting(70, **ALICE70),
         lambda: cluster.engine.confirm_absent(70, **ALICE70),
         cluster.engine.hosts,
+        cluster.engine.silent_hosts,
     ]
     outcomes = await asyncio.gather(*(question() for question in questions), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NoAnswerError] * len(questions)
@@ -155,7 +204,7 @@ async def test_accounting_speaks_where_qstat_is_silent(
     """A record of that very job, of an end that is final; else it stays unknown."""
     answer_of(cluster, "qstat", "sge-8.1.9", "down.qstat.xml")
     answer_of(cluster, "qacct", "sge-8.1.9", record)
-    question = cluster.engine.confirm_absent(number, owner="alice", name=name, submitted_after=1.0)
+    question = cluster.engine.confirm_absent(number, owner="alice", name=name, submitted_after=THAT_DAY)
     if confirmed:
         assert await question
     else:
@@ -200,6 +249,10 @@ async def test_the_other_verbs(cluster: Cluster) -> None:
     cluster.helper({"discarded": True})
     assert await cluster.engine.discard("alice", "/f", "t")
     assert cluster.asked() == {"verb": "discard", "deadline": 1.0, "folder": "/f", "tag": "t"}
+    cluster.helper({"written": True})
+    await cluster.engine.rewrite_launch("alice", "/f", "t", {"token": "s3cret"})
+    launch = {"verb": "launch", "deadline": 1.0, "folder": "/f", "tag": "t", "launch": {"token": "s3cret"}}
+    assert cluster.asked() == launch
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sgehub.errors import ClusterError, NoAnswerError, SubmissionRefusedError
 from sgehub.gridengine.parse_qacct import parse_accounting
 from sgehub.gridengine.parse_qdel import Deletion, parse_deletion
-from sgehub.gridengine.parse_qhost import QueueInstance, read_hosts
+from sgehub.gridengine.parse_qhost import Host, QueueInstance, read_hosts, silent
 from sgehub.gridengine.parse_qsub import parse_submission, parse_verification
 from sgehub.gridengine.parse_xml import at_once
 from sgehub.gridengine.runner import Completed
@@ -193,3 +193,33 @@ def test_a_lost_host_accepts_nothing(dialect: str) -> None:
 def test_only_a_queue_without_trouble_accepts(state: str) -> None:
     assert not QueueInstance("q", 0, 0, 4, state).accepts
     assert QueueInstance("q", 0, 0, 4, "").accepts
+
+
+def host(name: str, load: float | None, *states: str) -> Host:
+    queues = tuple(QueueInstance(f"{number}.q", 0, 0, 4, state) for number, state in enumerate(states))
+    return Host(name, None, None, load, None, None, {}, queues)
+
+
+@pytest.mark.parametrize(
+    ("each", "is_silent"),
+    [
+        (host("n", None, "u"), True),
+        (host("n", None, "au", "du", "adu"), True),
+        (host("n", 0.1, "u", ""), False),
+        (host("n", 0.1, "", "a"), False),
+        (host("n", None, "d"), False),
+        (host("n", None, ""), False),
+        (host("n", 0.1), False),
+        (host("n", None), True),
+        (host("global", None), False),
+    ],
+)
+def test_a_silent_host_is_one_that_is_unknown_to_all_its_queues(each: Host, *, is_silent: bool) -> None:
+    """One without queues is told by its load; "global" stands for all hosts and is none."""
+    assert silent([each]) == (frozenset({"n"}) if is_silent else frozenset())
+
+
+@pytest.mark.parametrize("dialect", ["sge-8.1.9", "ocs-9.1.4"])
+def test_silent_hosts_of_a_real_cluster(dialect: str) -> None:
+    assert silent(at_once(read_hosts(captured(dialect, "lost.qhost.q.xml")))) == {"node01", "node02"}
+    assert silent(at_once(read_hosts(captured(dialect, "empty.qhost.q.xml")))) == frozenset()

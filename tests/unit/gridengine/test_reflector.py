@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,19 @@ class World:
         self.under_way = self.most_under_way = 0
         self.cost = 0.0
         self.failure: Exception | None = None
+        self.spread = 0.0
+        self.owners: frozenset[str] | None = None
+        self.asked_for: list[frozenset[str] | None] = []
+        self.observed: list[tuple[float, bool]] = []
         self.reflector = JobReflector(
-            self.ask, pace=Pace(), clock=self.clock, monotonic=self.clock, sleep=self.sleep, jitter=lambda: 0.5
+            self.ask,
+            owners=lambda: self.owners,
+            observe=lambda seconds, answered: self.observed.append((seconds, answered)),
+            pace=Pace(),
+            clock=self.clock,
+            monotonic=self.clock,
+            sleep=self.sleep,
+            jitter=lambda: self.spread,
         )
 
     def clock(self) -> float:
@@ -35,9 +47,10 @@ class World:
         self.sleepers.append((self.now + seconds, wake))
         await wake
 
-    async def ask(self) -> JobTable:
+    async def ask(self, owners: frozenset[str] | None) -> JobTable:
         asked_at = self.now
         self.asked.append(asked_at)
+        self.asked_for.append(owners)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -45,7 +58,7 @@ class World:
                 await self.sleep(self.cost)
             if self.failure:
                 raise self.failure
-            return JobTable(asked_at)
+            return JobTable(asked_at, owners=owners)
         finally:
             self.under_way -= 1
 
@@ -106,6 +119,35 @@ async def test_an_expensive_cluster_is_asked_less(world: World) -> None:
     assert world.asked[:4] == [1000.0, 1016.0, 1032.0, 1048.0]
 
 
+async def test_who_only_wants_to_hear_does_not_hurry(world: World) -> None:
+    """The next table comes at the pace of idleness, or earlier if somebody else waits."""
+    await world.reflector.next_table(0.0)
+    patient = asyncio.ensure_future(world.reflector.next_table(world.now, eager=False))
+    await world.pass_time(14)
+    assert not patient.done()
+    await world.pass_time(1)
+    assert patient.done()
+    patient = asyncio.ensure_future(world.reflector.next_table(world.now, eager=False))
+    await world.pass_time(1)
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(2)
+    assert patient.done()
+
+
+async def test_one_late_answer_is_waiting_and_not_work(world: World) -> None:
+    """A qmaster that hung for a while is asked as often as before; one that stays slow is spared."""
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(1)
+        world.cost = 20.0
+        await world.pass_time(2)
+        world.cost = 0.0
+        await world.pass_time(23)
+        assert world.asked == [1000.0, 1002.0, 1024.0, 1026.0]
+        world.cost = 1.0
+        await world.pass_time(60)
+    assert world.asked[4:] == [1028.0, 1031.0, 1047.0, 1063.0, 1079.0]
+
+
 async def test_a_table_asked_for_too_early_is_not_taken(world: World) -> None:
     """Also one that is under way when the wish arrives."""
     world.cost = 3.0
@@ -130,22 +172,144 @@ async def test_waiting_outlasts_every_failure(world: World) -> None:
     assert world.reflector.table is first
     assert world.reflector.failing_since == 1002.0
     world.failure = None
-    await world.pass_time(61)
+    await world.pass_time(21)
     assert waiting.result().asked_at > 1600.0
     assert world.reflector.failing_since is None
 
 
 async def test_failures_are_met_with_patience(world: World) -> None:
-    """Each pause is twice the last, up to a minute, with jitter that keeps hubs apart."""
+    """Each pause is twice the last, up to 20 s: people wait for the end of an outage."""
     world.failure = NoAnswerError("no")
     with world.reflector.interest(waiting=True):
-        await world.pass_time(200)
+        await world.pass_time(100)
     gaps = [after - before for before, after in zip(world.asked, world.asked[1:], strict=False)]
-    assert gaps == [4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert gaps == [4.0, 8.0, 16.0, 20.0, 20.0, 20.0]
     world.reflector.ask_soon()
     asked = len(world.asked)
     await world.pass_time(5)
     assert len(world.asked) == asked
+
+
+async def test_several_hubs_do_not_try_in_step(world: World) -> None:
+    """Every pause of an outage is shortened by chance, the longest one too."""
+    world.failure, world.spread = NoAnswerError("no"), 1.0
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(100)
+    gaps = [after - before for before, after in zip(world.asked, world.asked[1:], strict=False)]
+    assert gaps[:6] == [3.0, 6.0, 12.0, 15.0, 15.0, 15.0]
+
+
+async def test_a_hanging_question_is_silence_before_its_time_out(world: World) -> None:
+    """Since when it was put, and still so when it has failed; the answer ends the silence."""
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(1)
+        assert world.reflector.silent_since is None
+        world.cost = 30.0
+        await world.pass_time(6)  # put at 1002
+        assert world.reflector.silent_since is None
+        await world.pass_time(1)
+        assert world.reflector.silent_since == 1002.0
+        world.failure = NoAnswerError("no")
+        await world.pass_time(25)
+        assert len(world.observed) == 2
+        assert world.reflector.silent_since == world.reflector.failing_since == 1002.0
+        world.cost, world.failure = 0.0, None
+        await world.pass_time(40)
+        assert world.reflector.silent_since is None
+
+
+async def test_a_cluster_that_is_always_slow_is_not_silent(world: World) -> None:
+    """What hangs is measured by what questions usually take."""
+    world.cost = 4.0
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(5)
+        world.cost = 16.0
+        await world.pass_time(70)  # put at 1064
+        assert (world.asked, world.under_way) == ([1000.0, 1064.0], 1)
+        assert world.reflector.silent_since is None
+        world.cost = 30.0
+        await world.pass_time(20)
+
+
+# Whose jobs
+
+
+async def test_few_owners_are_asked_for_by_name(world: World) -> None:
+    """Who they are is looked up just before each question; a narrower table replaces a wider one."""
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(1)
+        world.owners = frozenset({"alice"})
+        await world.pass_time(2)
+        world.owners = frozenset({"alice", "bob"})
+        await world.pass_time(2)
+    assert world.asked_for == [None, {"alice"}, {"alice", "bob"}]
+    assert world.reflector.table == JobTable(1004.0, owners=frozenset({"alice", "bob"}))
+
+
+async def test_who_needs_everybodys_jobs_gets_them(world: World) -> None:
+    """A table of some people's is not taken for it, and only as long as somebody waits all are asked for."""
+    world.owners = frozenset({"alice"})
+    world.cost = 0.1
+    with world.reflector.interest(waiting=True):
+        narrow = asyncio.ensure_future(world.reflector.next_table(0.0))
+        await world.settle()
+        wide = asyncio.ensure_future(world.reflector.next_table(0.0, everybody=True))
+        await world.pass_time(1, step=0.1)
+        assert narrow.result().owners == {"alice"}
+        assert not wide.done()
+        await world.pass_time(2, step=0.1)
+        assert not wide.result().narrow
+        await world.pass_time(2, step=0.1)
+    assert world.asked_for == [{"alice"}, None, {"alice"}]
+
+
+async def test_a_cancelled_wish_for_everybodys_jobs_ends(world: World) -> None:
+    world.owners, world.cost = frozenset({"alice"}), 1.0
+    waiting = asyncio.ensure_future(world.reflector.next_table(0.0, everybody=True))
+    await world.pass_time(0.5)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(20)
+    assert world.asked_for == [None, {"alice"}]
+
+
+# What is told to others
+
+
+async def test_every_question_is_counted(world: World) -> None:
+    """With its seconds, and whether it was answered."""
+    world.cost = 1.0
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(2)
+        world.failure = NoAnswerError("no")
+        await world.pass_time(16)
+    assert world.observed == [(1.0, True), (1.0, False)]
+
+
+@pytest.mark.parametrize("place", ["owners", "observe"])
+async def test_a_bug_of_others_does_not_end_the_asking(caplog: pytest.LogCaptureFixture, place: str) -> None:
+    """Neither whose jobs are wanted nor who counts can blind the hub."""
+    world = World()
+    calls = 0
+
+    def broken(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("bug")
+
+    parts: dict[str, Any] = {place: broken}
+    reflector = JobReflector(
+        world.ask, **parts, clock=world.clock, monotonic=world.clock, sleep=world.sleep, jitter=lambda: 0.0
+    )
+    with reflector.interest(waiting=True):
+        await world.pass_time(10)
+        assert reflector.failing_since is None
+        assert calls > 1
+    await reflector.close()
+    assert caplog.text.count("RuntimeError: bug") == 1
 
 
 async def test_a_bug_does_not_end_the_asking(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,7 +332,7 @@ async def test_an_outage_is_two_lines_of_log(world: World, caplog: pytest.LogCap
         await world.pass_time(100)
     assert [record.message for record in caplog.records] == [
         "Grid Engine is not answering: Connection refused.",
-        "Grid Engine answers again, after 120 seconds.",
+        "Grid Engine answers again, after 108 seconds.",
     ]
 
 
@@ -182,10 +346,10 @@ async def test_ask_soon_does_not_wait_for_the_idle_pace(world: World) -> None:
     assert world.asked == [1000.0, 1001.0]
     world.cost = 1.0
     with world.reflector.interest(waiting=True):
-        await world.pass_time(4)
+        await world.pass_time(5)
         world.reflector.ask_soon()
         await world.pass_time(14)
-    assert world.asked == [1000.0, 1001.0, 1009.0, 1025.0]
+    assert world.asked == [1000.0, 1001.0, 1009.0, 1012.0, 1028.0]
 
 
 async def test_an_interest_can_change(world: World) -> None:
@@ -232,12 +396,11 @@ async def test_a_real_clock_works_too() -> None:
     """The defaults: time.time, asyncio.sleep."""
     count = 0
 
-    async def ask() -> JobTable:
+    async def ask(owners: frozenset[str] | None) -> JobTable:
         nonlocal count
         count += 1
-        return JobTable(float(count))
+        return JobTable(float(count), owners=owners)
 
-    asking: Callable[[], Awaitable[JobTable]] = ask
-    reflector = JobReflector(asking, pace=Pace(waiting=0.02, cost=0.0))
+    reflector = JobReflector(ask, pace=Pace(waiting=0.02, cost=0.0))
     assert (await asyncio.wait_for(reflector.next_table(3.0), 10)).asked_at == 4.0
     await reflector.close()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgehub.model.job import (
+    CLOCK_SKEW,
     Absent,
     Accounting,
     Job,
@@ -17,6 +18,7 @@ from sgehub.model.job import (
     Phase,
     Unknown,
     last_run,
+    place,
     why_it_ended,
 )
 
@@ -88,6 +90,37 @@ def test_a_reused_number_is_another_job(other: Job) -> None:
     assert JobTable(200.0, {7: other}).find(7, **MINE) == Absent()
 
 
+@pytest.mark.parametrize("apart", [-CLOCK_SKEW - 1, CLOCK_SKEW + 1])
+def test_a_job_submitted_at_another_time_is_another_job(apart: float) -> None:
+    """Either way; clocks that differ by less mean nothing, and neither does a time that is not listed."""
+    other = replace(JOB, submitted=100.0 + apart)
+    assert JobTable(9e9, {7: other}).find(7, **MINE) == Absent()
+    near = replace(JOB, submitted=100.0 + 0.99 * apart)
+    assert JobTable(9e9, {7: near}).find(7, **MINE) == near
+    assert last_run([replace(RECORD, submitted=100.0 + apart)], 7, **MINE) is None
+    assert last_run([replace(RECORD, submitted=100.0 + 0.99 * apart)], 7, **MINE) is not None
+
+
+def test_a_job_of_somebody_who_was_not_asked_for_is_unknown() -> None:
+    """A list of some people's jobs says nothing of others'."""
+    table = JobTable(200.0, owners=frozenset({"bob"}))
+    found = table.find(7, **MINE)
+    assert isinstance(found, Unknown)
+    assert found.reason.endswith(".")
+    assert (table.covers("bob"), table.covers("alice"), table.narrow) == (True, False, True)
+    assert table.find(7, **{**MINE, "owner": "bob"}) == Absent()
+    assert JobTable(200.0).covers("alice")
+    assert not JobTable(200.0).narrow
+
+
+def test_the_place_in_the_queue_is_known_only_of_everybodys_jobs() -> None:
+    """Those of a higher priority are ahead, and of those of the same the older ones."""
+    queued = [(0.1, 1), (0.5, 6), (0.5, 7), (0.5, 8), (0.50001, 9_999_999), (1.2, 9)]
+    waiting = tuple(sorted(place(*one) for one in queued))
+    assert JobTable(200.0, waiting=waiting).ahead_of(JOB) == 3
+    assert JobTable(200.0, waiting=waiting, owners=frozenset({"alice"})).ahead_of(JOB) is None
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -115,6 +148,7 @@ def test_another_jobs_broken_element_does_not_hide_ours() -> None:
     submitted=st.floats(0, 1e10),
     skipped=st.integers(0, 2),
     broken=st.frozensets(st.integers(1, 9)),
+    owners=st.none() | st.frozensets(st.sampled_from(["alice", "bob"]), min_size=1),
     listed=st.booleans(),
     same=st.booleans(),
 )
@@ -123,14 +157,16 @@ def test_absent_is_only_ever_said_of_a_whole_table_asked_for_later(
     submitted: float,
     skipped: int,
     broken: frozenset[int],
+    owners: frozenset[str] | None,
     *,
     listed: bool,
     same: bool,
 ) -> None:
     """The first promise, whatever the table."""
     jobs = {7: JOB if same else replace(JOB, owner="bob")} if listed else {}
-    found = JobTable(asked, jobs, skipped, broken).find(7, **{**MINE, "submitted_after": submitted})
-    may_be_absent = asked > submitted and not skipped and 7 not in broken
+    found = JobTable(asked, jobs, skipped, broken, owners).find(7, **{**MINE, "submitted_after": submitted})
+    covered = owners is None or "alice" in owners
+    may_be_absent = covered and asked > submitted and not skipped and 7 not in broken
     if listed and same:
         assert found == JOB
     else:
