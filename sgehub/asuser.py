@@ -99,7 +99,7 @@ def _cluster(value: object) -> bool:
 
 
 CHECKS: "Dict[str, Tuple[Callable[[Any], bool], str]]" = {
-    "verb": (lambda value: value in VERBS, "be one of submit, cancel, verify, tail, discard"),
+    "verb": (lambda value: value in VERBS, "be one of submit, cancel, verify, tail, discard, launch"),
     "deadline": (lambda value: _number(1, 120, value), "be a number of seconds from 1 to 120"),
     "cluster": (_cluster, 'be {"bin": folder, "environment": {SGE_ROOT, ...}} with known names only'),
     "folder": (lambda value: _path(value) and value != "/", "be an absolute path without control characters"),
@@ -324,23 +324,28 @@ class Folder:
         return descriptor
 
     def write(self, tag: str, launch: object) -> None:
-        """Write run/<tag>.json in one step, and the empty log that Grid Engine will append to."""
-        name, draft, log = tag + ".json", ".%s.%d" % (tag, os.getpid()), tag + ".log"
-        data = json.dumps(launch).encode()
-        made = [(log, self.log)]
+        """Write run/<tag>.json, and the empty log that Grid Engine will append to."""
+        log = tag + ".log"
         os.close(os.open(log, CREATE, 0o600, dir_fd=self.log))
         try:
-            descriptor = os.open(draft, CREATE, 0o600, dir_fd=self.run)
-            made.append((draft, self.run))
+            self.replace(tag, launch)
+        except OSError:
+            self.remove(log, self.log)
+            raise
+
+    def replace(self, tag: str, launch: object) -> None:
+        """Write run/<tag>.json in one step, also in the place of another one."""
+        draft, data = ".%s.%d" % (tag, os.getpid()), json.dumps(launch).encode()
+        descriptor = os.open(draft, CREATE, 0o600, dir_fd=self.run)
+        try:
             try:
                 while data:
                     data = data[os.write(descriptor, data) :]
             finally:
                 os.close(descriptor)  # where NFS says that the quota is reached
-            os.rename(draft, name, src_dir_fd=self.run, dst_dir_fd=self.run)
+            os.rename(draft, tag + ".json", src_dir_fd=self.run, dst_dir_fd=self.run)
         except OSError:
-            for item, place in made:
-                self.remove(item, place)
+            self.remove(draft, self.run)
             raise
 
     @staticmethod
@@ -632,6 +637,18 @@ def submit(person: Person, request: "Request") -> "Request":
     return answer
 
 
+def launch(person: Person, request: "Request") -> "Request":
+    """Write the launch file of a job that Grid Engine runs again; return {"written": True}.
+
+    Fields: folder, tag, launch. The job's first run has removed the file that `submit` had written.
+    """
+    try:
+        person.folder(request, create=True).replace(request["tag"], request["launch"])
+    except OSError as error:
+        raise _disk_error(error, request["folder"], person.home) from None
+    return {"written": True}
+
+
 def verify(person: Person, request: "Request") -> "Request":
     """Ask qsub whether the job could start now (mode p) or ever (mode v), without submitting it.
 
@@ -680,6 +697,7 @@ VERBS: "Dict[str, Tuple[Callable[[Person, Request], Request], Set[str], Request]
     "cancel": (cancel, {"cluster", "job"}, {}),
     "tail": (tail, {"folder", "tag", "lines"}, {}),
     "discard": (discard, {"folder", "tag"}, {}),
+    "launch": (launch, {"folder", "tag", "launch"}, {}),
 }
 
 

@@ -17,6 +17,8 @@ from jupyterhub import apihandlers
 from jupyterhub.apihandlers import APIHandler
 from tornado import web
 
+from sgehub.hub.line import Lines
+
 BODY_LIMIT: Final = 200  # characters; {"port": 65535} has 15
 PORTS: Final = range(1024, 65536)
 EXIT_CODES: Final = range(256)
@@ -34,6 +36,10 @@ class SessionHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
             self.log.warning("%s %s: %s", value.status_code, self.request.path, value.log_message)
         else:
             super().log_exception(kind, value, trace)
+
+    def _record_activity(self, _record: Any, _timestamp: Any = None) -> bool:
+        """Record none: a report is nobody's activity, and a commit for each would hold a starting hub up."""
+        return False
 
     def _integer(self, name: str, allowed: range) -> int:
         """Read {name: integer} and nothing else, or answer 400; 415 if it does not say that it is JSON."""
@@ -72,9 +78,28 @@ class PortHandler(SessionHandler):
         port = self._integer("port", PORTS)
         if not hasattr(spawner, "accept_port"):
             spawner.port = port  # another batchspawner of the same hub, which waits for this attribute
-        elif not spawner.accept_port(port):
-            raise web.HTTPError(409, "This server has reported another port already")
+        else:
+            _offer(spawner, port)
         self.finish(json.dumps({"port": port}))
+
+
+class LineHandler(SessionHandler):
+    """POST {"port": N}: the same, from a session that keeps the answer's connection open as its line.
+
+    The answer has no end. While the line is open the session is there; when it breaks the spawner is told.
+    """
+
+    async def post(self) -> None:
+        """Take the port as PortHandler does, send the answer's head, and turn its connection into a line."""
+        spawner = self._spawner()
+        if not hasattr(spawner, "line_opened"):
+            raise web.HTTPError(404)
+        _offer(spawner, self._integer("port", PORTS))
+        self.flush()
+        # From here on there is no request any more: what stays is the stream.
+        stream = self.detach()
+        self.application.log_request(self)
+        Lines.of(self.settings).open(spawner, stream)
 
 
 class EndHandler(SessionHandler):
@@ -90,7 +115,11 @@ class EndHandler(SessionHandler):
         self.finish(json.dumps({"exit_code": exit_code}))
 
 
-HANDLERS: Final = [(r"/api/batchspawner", PortHandler), (r"/api/sgehub/end", EndHandler)]
+HANDLERS: Final = [
+    (r"/api/batchspawner", PortHandler),
+    (r"/api/sgehub/line", LineHandler),
+    (r"/api/sgehub/end", EndHandler),
+]
 
 
 def replace_endpoint() -> None:
@@ -99,6 +128,15 @@ def replace_endpoint() -> None:
     ours = [handler for _, handler in HANDLERS]
     handlers[:] = [one for one in handlers if one[1] is not BatchSpawnerAPIHandler and one[1] not in ours]
     handlers.extend(HANDLERS)
+
+
+def _offer(spawner: Any, port: int) -> None:
+    """Offer the spawner a port; answer 409 if it has another one, 503 if it cannot know yet."""
+    taken = spawner.accept_port(port)
+    if taken is None:
+        raise web.HTTPError(503, "It is not known yet where this server runs; ask again")
+    if not taken:
+        raise web.HTTPError(409, "This server has reported another port already")
 
 
 def _batch_spawners(user: Any) -> Iterator[Any]:

@@ -79,6 +79,7 @@ class Server:
         self, command: Sequence[str], environment: Mapping[str, str], log: JobLog, wakeups: Wakeups
     ) -> None:
         self._wakeups = wakeups
+        self._log = log
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the person's own server, as a list
                 list(command),
@@ -131,8 +132,12 @@ class Server:
     def clear(self) -> int:
         """Kill what is left of the group, write its last words, and return the job's exit code."""
         signal_group(self.pid, signal.SIGKILL)
-        code = job_exit_code(self._process.wait())
+        code = self._process.wait()
         if self._pump is not None:
             with suppress(RuntimeError):
                 self._pump.join(1.0)  # whoever left the group may hold the pipe open
-        return code
+        if code in _ORDERS:
+            self._log.say(
+                f"exit code {code} of the server would be an order to Grid Engine (qsub(1)): the job ends with 1."
+            )
+        return job_exit_code(code)

@@ -13,10 +13,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from sgehub.session.child import END_SECONDS, signal_group
-from sgehub.session.launch import Launch
+from sgehub.session.launch import Launch, remove_launch
 from sgehub.session.log import JobLog
 from sgehub.session.report import report_end
 from sgehub.session.signals import HANDLED
@@ -103,8 +102,7 @@ def end_for(launch: Launch, path: str, log: JobLog, code: int, server: int) -> N
     """Do for a killed session program what it would have done. `path` is the launch file."""
     told = report_end(launch.end_url, launch.token, code, _FIRST_SECONDS)
     log.say(f"the session program was killed (exit code {code}); ending the server.")
-    with suppress(OSError):
-        Path(path).unlink()
+    remove_launch(path, launch)
     if server:
         until = time.monotonic() + END_SECONDS
         signal_group(server, signal.SIGTERM)

@@ -1,7 +1,7 @@
 """The launch file: what the hub tells a session, secrets included.
 
-Law: reads and checks, starts nothing. The file holds the hub's token, so it must be the person's own and closed to
-everybody else, or it is not believed.
+Law: reads, checks and removes it, starts nothing. The file holds the hub's token, so it must be the person's own
+and closed to everybody else, or it is not believed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 _MOST_BYTES = 1 << 20
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_AWAIT_SECONDS, _LOOK_SECONDS = 180.0, 0.5
 _PORTS = range(1, 65536)
 
 
@@ -26,7 +31,8 @@ class LaunchError(Exception):
 class Launch:
     """What one session is to run and whom to tell.
 
-    `environment` and `token` are secret. `ports` is inclusive, `log_limit` in bytes, `bind` an address.
+    `environment` and `token` are secret. `ports` is inclusive, `log_limit` in bytes, `bind` an address. `file`
+    is what tells this launch file from a later one of the same name. Without `line_url` the hub keeps no line.
     """
 
     tag: str
@@ -34,10 +40,12 @@ class Launch:
     command: tuple[str, ...]
     ports: tuple[int, int]
     port_url: str
+    line_url: str | None
     end_url: str
     token: str = field(repr=False)
     log_limit: int
     bind: str
+    file: tuple[int, int]
 
 
 def _text(value: Any) -> bool:
@@ -89,7 +97,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "command": _command,
     "ports": _ports,
     "report": lambda value: (
-        isinstance(value, dict) and set(value) == {"port", "end"} and all(map(_url, value.values()))
+        isinstance(value, dict) and set(value) - {"line"} == {"port", "end"} and all(map(_url, value.values()))
     ),
     "token": _token,
     "log_limit": lambda value: type(value) is int and value > 0,
@@ -97,9 +105,13 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _read(path: str) -> bytes:
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read(path: str) -> tuple[bytes, tuple[int, int]]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _OPEN)
     except OSError as error:
         raise LaunchError(f"the launch file {path} cannot be read: {error.strerror}.") from None
     with os.fdopen(descriptor, "rb") as file:
@@ -108,13 +120,14 @@ def _read(path: str) -> bytes:
             raise LaunchError(
                 f"the launch file {path} must be a file of your own that nobody else can read (mode 600)."
             )
-        return file.read(_MOST_BYTES + 1)
+        return file.read(_MOST_BYTES + 1), _identity(status)
 
 
 def read_launch(path: str) -> Launch:
     """Return what the launch file at `path` says; raise LaunchError, which never quotes from it."""
+    text, file = _read(path)
     try:
-        data = json.loads(_read(path))
+        data = json.loads(text)
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
@@ -128,8 +141,39 @@ def read_launch(path: str) -> Launch:
         command=tuple(data["command"]),
         ports=(data["ports"][0], data["ports"][1]),
         port_url=data["report"]["port"],
+        line_url=data["report"].get("line"),
         end_url=data["report"]["end"],
         token=data["token"],
         log_limit=data["log_limit"],
         bind=data["bind"],
+        file=file,
     )
+
+
+def remove_launch(path: str, launch: Launch) -> None:
+    """Remove the launch file, unless it is another one by now.
+
+    A job that Grid Engine runs again gets a new one, perhaps while the old run is still ending on another host.
+    The file is opened for the comparison, because NFS then asks the server and not its memory.
+    """
+    with suppress(OSError):
+        descriptor = os.open(path, _OPEN)
+        try:
+            same = _identity(os.fstat(descriptor)) == launch.file
+        finally:
+            os.close(descriptor)
+        if same:
+            Path(path).unlink()
+
+
+def await_launch(path: str, restarted: str, say: Callable[[str], None], seconds: float = _AWAIT_SECONDS) -> None:
+    """Wait until a launch file is there, if Grid Engine runs this job again; RESTARTED in qsub(1).
+
+    The first run has removed its own. The hub writes another one as soon as it sees the job on its new host.
+    """
+    if restarted in ("", "0") or os.path.lexists(path):
+        return
+    say("Grid Engine runs this job again; waiting for the hub to write its launch file anew.")
+    until = time.monotonic() + seconds
+    while not os.path.lexists(path) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)

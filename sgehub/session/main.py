@@ -15,11 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from sgehub.session.child import Server, StartError, load_usage
 from sgehub.session.guard import Guard, end_for, guarded
-from sgehub.session.launch import Launch, LaunchError, read_launch
+from sgehub.session.launch import Launch, LaunchError, await_launch, read_launch, remove_launch
 from sgehub.session.log import JobLog
 from sgehub.session.ports import Hold, candidates, held, is_free
 from sgehub.session.report import PortReport, report_end
@@ -74,8 +73,7 @@ class Session:
 
     def forget(self) -> None:
         """Remove the launch file."""
-        with suppress(OSError):
-            Path(self.path).unlink()
+        remove_launch(self.path, self.launch)
 
     def run(self) -> int:
         """Start the server, on another port if its own was taken; return the job's exit code."""
@@ -134,7 +132,9 @@ class Session:
         """Report the port and wait for the end, whoever brings it."""
         if self.wakeups.ending:
             return self._end(server)
-        report = PortReport(self.launch.port_url, self.launch.token, port, self.wakeups.poke)
+        launch = self.launch
+        line = self.log.say if launch.line_url else None
+        report = PortReport(launch.line_url or launch.port_url, launch.token, port, self.wakeups.poke, line)
         announced = False
         try:
             while (code := server.exit_code()) is None:
@@ -184,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.say("usage: sgehub-session LAUNCHFILE")
         return 2
     try:
+        await_launch(words[0], os.environ.get("RESTARTED", ""), log.say)
         launch = read_launch(words[0])
     except LaunchError as error:
         log.say(str(error))

@@ -2,6 +2,9 @@
 
 Law: a plain POST over a socket and the number of the answer; no proxy, no redirect, no library that would cost
 every session memory. The environment of a job often names a web proxy, which must never see the hub's token.
+
+The answer to the port is the session's *line* if the hub keeps it open: as long as it is, the hub knows of this
+session. When it breaks, the hub was restarted or is gone, and the session reports again until it is heard.
 """
 
 from __future__ import annotations
@@ -12,10 +15,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 _ATTEMPT_SECONDS = 10.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_REFUSED_PAUSE = 60.0  # of a session that the hub has known before
+# tcp(7): a machine that vanished without a word is noticed after two minutes, by the kernel alone.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
 _LONGEST_STATUS_LINE = 4096
 _OK = range(200, 300)
 _REFUSED = range(400, 500)
@@ -37,6 +44,15 @@ def _connect(scheme: str, host: str, port: int, seconds: float) -> socket.socket
 
 def post(url: str, token: str, body: dict[str, int], seconds: float = _ATTEMPT_SECONDS) -> int:
     """POST `body` as JSON and return the HTTP status; OSError when there is none within `seconds`."""
+    status, connection = call(url, token, body, seconds)
+    connection.close()
+    return status
+
+
+def call(
+    url: str, token: str, body: dict[str, int], seconds: float = _ATTEMPT_SECONDS
+) -> tuple[int, socket.socket]:
+    """Do what `post` does, and return the connection as well, on which the rest of the answer comes."""
     until = time.monotonic() + seconds
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -47,56 +63,111 @@ def post(url: str, token: str, body: dict[str, int], seconds: float = _ATTEMPT_S
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     )
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    answer = b""
-    with _connect(parts.scheme, host, port, seconds) as connection:
+    connection = _connect(parts.scheme, host, port, seconds)
+    try:
         connection.sendall(head.encode("ascii") + data)
-        while b"\n" not in answer and len(answer) < _LONGEST_STATUS_LINE:
-            connection.settimeout(max(0.001, until - time.monotonic()))
-            piece = connection.recv(_LONGEST_STATUS_LINE)
-            if not piece:
-                break
-            answer += piece
+        return _status(connection, until), connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _status(connection: socket.socket, until: float) -> int:
+    """Read the first line of the answer."""
+    answer = b""
+    while b"\n" not in answer and len(answer) < _LONGEST_STATUS_LINE:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        piece = connection.recv(_LONGEST_STATUS_LINE)
+        if not piece:
+            break
+        answer += piece
     words = answer.split(b"\n", 1)[0].split()
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():  # noqa: PLR2004 - version and status
         raise OSError("the hub's answer was not HTTP")
     return int(words[1])
 
 
+def wait_for_end(connection: socket.socket) -> None:
+    """Return when the other end is gone, by its own word, an error, or because it has vanished."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        connection.settimeout(None)
+        while connection.recv(_LONGEST_STATUS_LINE):
+            pass
+
+
+def is_refusal(status: int) -> bool:
+    """Tell whether the hub has said no and will say so again."""
+    return status in _REFUSED and status not in _REFUSED_FOR_NOW
+
+
 class PortReport:
     """Reports a port in a thread of its own, again and again until the hub has answered.
 
-    `done` is called at the end; then `accepted` is True, or False with `refusal` the status of a final no.
+    `done` is called at the first answer; then `accepted` is True, or False with `refusal` the status of a final
+    no. With `line` (a sentence's way into the log) the answer is the session's line: whenever it breaks, the
+    port is reported again, and a hub that knew this session once cannot refuse it any more, only be asked less
+    often: it may have been given an old copy of its database.
     """
 
-    def __init__(self, url: str, token: str, port: int, done: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, token: str, port: int, done: Callable[[], None], line: Callable[[str], None] | None = None
+    ) -> None:
         self.accepted = False
         self.refusal: int | None = None
         self._call = (url, token, {"port": port})
         self._done = done
+        self._line = line
+        self._said = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="report")
         self._thread.start()
 
     def stop(self) -> None:
-        """Try no more."""
+        """Try no more. A line stays open until the process ends."""
         self._stopped.set()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
         while not self._stopped.is_set():
-            try:
-                status = post(*self._call)
-            except OSError:
-                status = 0
-            self.accepted = status in _OK
-            if status in _REFUSED and status not in _REFUSED_FOR_NOW:
-                self.refusal = status
-            if self.accepted or self.refusal:
-                self._done()
+            status, lived = self._report()
+            if self.refusal or (self.accepted and self._line is None):
                 return
+            if lived > _LONGEST_PAUSE:  # a line that always breaks at once is no reason to hurry
+                pause = _FIRST_PAUSE
+            wait = _REFUSED_PAUSE if is_refusal(status) else pause
             # spread, so that a hub that comes back does not meet all its sessions at once
-            self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
+            self._stopped.wait(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret depends on it
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _report(self) -> tuple[int, float]:
+        """Report once; return the status, 0 for no answer, and how many seconds the line then lived."""
+        try:
+            status, connection = call(*self._call)
+        except OSError:
+            return 0, 0.0
+        begin = time.monotonic()
+        with connection:
+            self._hear(status)
+            if self._line is not None and status in _OK:
+                wait_for_end(connection)
+        return status, time.monotonic() - begin
+
+    def _hear(self, status: int) -> None:
+        if self.accepted:
+            if is_refusal(status) and not self._said and self._line is not None:
+                self._line(
+                    f"the hub does not know this session any more (HTTP {status}); asking again every minute."
+                )
+            self._said = is_refusal(status)
+        elif status in _OK:
+            self.accepted = True
+            self._done()
+        elif is_refusal(status):
+            self.refusal = status
+            self._done()
 
 
 def report_end(url: str, token: str, exit_code: int, seconds: float) -> bool:
@@ -120,7 +191,7 @@ def _report_end(url: str, token: str, exit_code: int, until: float, answered: th
             status = post(url, token, {"exit_code": exit_code}, min(left, 2.0))
         except OSError:
             status = 0
-        if status in _OK or (status in _REFUSED and status not in _REFUSED_FOR_NOW):
+        if status in _OK or is_refusal(status):
             answered.set()
             return
         time.sleep(min(pause, max(0.0, until - time.monotonic())))

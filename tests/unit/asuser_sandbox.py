@@ -88,6 +88,7 @@ class Sandbox:
             "cancel": {**common, "cluster": cluster, "job": 17},
             "tail": {**mine, "lines": 3},
             "discard": mine,
+            "launch": {**mine, "launch": {"token": "s3cret"}},
         }[verb] | fields
 
     def start(self, *, prepare="true", uid=ALICE, outer=(), caller=(), **environment) -> subprocess.Popen[bytes]:

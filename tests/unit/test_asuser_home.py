@@ -63,6 +63,27 @@ def test_a_full_home_keeps_no_debris(sandbox):
     assert listing.read_text() == "700\n"
 
 
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        ("rmdir {home}", "home-missing"),
+        (FULL_DISK, "home-full"),
+        ("mount -t tmpfs -o ro home {home}", "home-not-writable"),
+        ("ln -s /tmp {home}/.sgehub", "folder-unsafe"),
+        ("install -d -o 52001 {home}/.sgehub && ln -s /tmp {home}/.sgehub/run", "folder-unsafe"),
+        (
+            "install -d -o 52001 {home}/.sgehub {home}/.sgehub/run {home}/.sgehub/run/" + TAG + ".json",
+            "home-not-writable",
+        ),
+    ],
+)
+def test_a_launch_file_alone_meets_the_same_checks(sandbox, prepare, why):
+    """Nothing is written where a submission would not write either."""
+    status, answer = sandbox.run(sandbox.request("launch"), prepare=prepare.format(home=sandbox.home))
+    assert (status, answer["refused"]["why"]) == (3, why)
+    assert not [path for path in sandbox.root.rglob(f"*{TAG}*") if path.is_file()]
+
+
 @pytest.mark.parametrize("name", ["O'Neil and sons", "J\u00f6rg \u00dc", "$(id) `id` ;"])
 def test_a_home_of_any_name_works(sandbox, name):
     """Homes with spaces, quotes and letters beyond ASCII are ordinary, whatever the locale."""
@@ -156,6 +177,33 @@ def test_a_launch_file_is_discarded_once(sandbox):
     assert sandbox.run(sandbox.request("discard")) == (0, {"discarded": True})
     assert sandbox.run(sandbox.request("discard")) == (0, {"discarded": False})
     assert sandbox.run(sandbox.request("tail", lines=1)) == (0, {"text": "last"})
+
+
+def test_the_launch_file_of_a_job_that_runs_again_is_written_anew(sandbox):
+    """As at the submission, 0600 and in one step; its log, which Grid Engine appends to, stays as it is."""
+    sandbox.run(sandbox.request())
+    run, log = sandbox.folder / "run" / f"{TAG}.json", sandbox.folder / "log" / f"{TAG}.log"
+    log.write_text("from the first run\n")
+    run.unlink()
+    for token in ("second", "third"):
+        assert sandbox.run(sandbox.request("launch", launch={"token": token})) == (0, {"written": True})
+        assert json.loads(run.read_text()) == {"token": token}
+        assert (run.stat().st_mode & 0o7777, run.stat().st_uid) == (0o600, ALICE)
+    assert log.read_text() == "from the first run\n"
+    assert sandbox.files() == [f"{TAG}.json", f"{TAG}.log"]
+
+
+def test_a_launch_file_follows_no_link(sandbox):
+    """What stands at its place is replaced, never written through."""
+    thesis = sandbox.home / "thesis"
+    thesis.write_text("years of work")
+    sandbox.run(sandbox.request())
+    run = sandbox.folder / "run" / f"{TAG}.json"
+    run.unlink()
+    run.symlink_to(thesis)
+    assert sandbox.run(sandbox.request("launch"))[0] == 0
+    assert not run.is_symlink()
+    assert thesis.read_text() == "years of work"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ GOOD = [
     {"verb": "cancel", "deadline": 120, "cluster": CLUSTER, "job": 17},
     {"verb": "tail", "deadline": 5, "folder": "/h/.sgehub", "tag": "0123456789ab", "lines": 200},
     {"verb": "discard", "deadline": 5, "folder": "/h/.sgehub", "tag": "0123456789ab"},
+    {"verb": "launch", "deadline": 5, "folder": "/h/.sgehub", "tag": "0123456789ab", "launch": {"token": "x"}},
 ]
 BAD = [
     [],
@@ -84,6 +85,10 @@ BAD = [
         for value in (0, 201, True, "5", None)
     ),
     {"verb": "verify", "deadline": 5, "cluster": CLUSTER, "options": [], "script": "", "mode": "e"},
+    {"verb": "launch", "deadline": 5, "folder": "/h/.sgehub", "tag": "0123456789ab"},
+    {"verb": "launch", "deadline": 5, "folder": "/h/.sgehub", "tag": "../../.ssh/x", "launch": {}},
+    {"verb": "launch", "deadline": 5, "folder": "/h/.sgehub", "tag": "0123456789ab", "launch": "text"},
+    {"verb": "launch", "deadline": 5, "cluster": CLUSTER, "folder": "/h", "tag": "0123456789ab", "launch": {}},
 ]
 
 

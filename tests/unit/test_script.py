@@ -107,6 +107,17 @@ def test_the_epilogue_runs_after_the_server_and_keeps_its_status(tmp_path):
     assert done.returncode == 7
 
 
+@pytest.mark.parametrize("code", ["99", "100"])
+def test_no_session_gives_grid_engine_an_order_past_an_epilogue(tmp_path, code):
+    """99 would run the job again, 100 put it into error state; whatever names the epilogue uses."""
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/bash\nexit {code}\n")
+    fake.chmod(0o755)
+    done = run(with_(python=str(fake), home="/", epilogue="status=99"))
+    assert f"exit code {code} would be an order to Grid Engine" in done.stdout
+    assert done.returncode == 1
+
+
 def test_a_sites_template_comes_first_and_its_errors_are_named(tmp_path):
     """A folder of the site is searched before ours; a name that does not exist is an error with its line."""
     (tmp_path / "job").mkdir()

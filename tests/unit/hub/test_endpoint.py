@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ app.init_db()
 app.init_handlers()
 found = [[rule[0], rule[1].__module__] for rule in app.handlers]
 print(json.dumps([rule for rule in found if "batchspawner" in "".join(rule)]))
+print(json.dumps([rule for rule in found if "sgehub.hub.api" in rule]))
 """
 ROOT = Path(__file__).parents[3]
 
 
-def handlers(extra=""):
+def handlers(extra="", line=-2):
     """Start a hub's application in a process of its own and return what it would serve."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PRINT_HANDLERS.format(extra=extra)],
@@ -30,12 +32,18 @@ def handlers(extra=""):
         timeout=60,
         check=True,
     )
-    return done.stdout.splitlines()[-1]
+    return done.stdout.splitlines()[line]
 
 
 def test_batchspawners_handler_never_reaches_the_hub():
     """Ours stands at the same address, once, so that batchspawner-singleuser still works."""
     assert handlers() == '[["/hub/api/batchspawner", "sgehub.hub.api"]]'
+
+
+def test_sessions_have_three_addresses():
+    """Each once: batchspawner's for reports as it knows them, the line, and the end."""
+    ours = json.loads(handlers("sgehub.hub.spawner.api.replace_endpoint()", line=-1))
+    assert [path for path, _ in ours] == ["/hub/api/batchspawner", "/hub/api/sgehub/line", "/hub/api/sgehub/end"]
 
 
 def test_importing_batchspawner_later_does_not_bring_it_back():

@@ -73,7 +73,10 @@ class Hub:
     """Records what is posted; answers with the next of `answers` of the path, the last one for ever."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, list[int | None]] = {"/port": [200], "/end": [200]}
+        self.answers: dict[str, list[int | None]] = {"/port": [200], "/line": [200], "/end": [200]}
+        self.lines: list[socket.socket] = []
+        self.lost: list[float] = []  # when lines were closed by the session
+        self.short = False  # lines break at once
         self.posts: list[tuple[str, str, dict[str, int]]] = []
         self.times: list[float] = []
         self.observe = lambda _: None
@@ -92,8 +95,22 @@ class Hub:
                     hub._asleep.wait(30)
                     return
                 self.send_response(answer)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                if self.path == "/line" and answer == 200:
+                    self.end_headers()
+                    self.keep_open()
+                else:
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+
+            def keep_open(self):
+                if hub.short:
+                    return
+                hub.lines.append(self.connection)
+                with suppress(OSError):
+                    self.connection.recv(1)
+                if self.connection in hub.lines:
+                    hub.lines.remove(self.connection)
+                    hub.lost.append(time.monotonic())
 
             def log_message(self, *_):
                 pass
@@ -109,8 +126,15 @@ class Hub:
     def bodies(self, path: str) -> list[dict[str, int]]:
         return [body for where, _, body in self.posts if where == path]
 
+    def hang_up(self) -> None:
+        """Close all lines, as a hub does that ends."""
+        for line in list(self.lines):
+            self.lines.remove(line)
+            line.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._asleep.set()
+        self.hang_up()
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
@@ -148,6 +172,7 @@ class Job:
     def __init__(self, folder: Path, hub: Hub) -> None:
         self.folder = folder
         self.hub = hub
+        self.line = False  # whether the hub keeps lines
         self.launch = folder / "0123456789ab.json"
         self.log = folder / "job.log"
         self.script = folder / "server.py"
@@ -162,15 +187,23 @@ class Job:
             "environment": {"JUPYTERHUB_SERVICE_PREFIX": "/user/alice/lab/", "JUPYTERHUB_OAUTH": COOKIE},
             "command": [sys.executable, "-I", "-S", str(self.script), *how],
             "ports": list(self.ports),
-            "report": {"port": self.hub.url("/port"), "end": self.hub.url("/end")},
+            "report": {name: self.hub.url(f"/{name}") for name in ("port", "end", *(["line"] * self.line))},
             "token": TOKEN,
             "log_limit": 1 << 20,
             "bind": EVERYWHERE,
         } | fields
 
-    def start(self, *how: str, mode: int = 0o600, environment=(), **fields) -> subprocess.Popen[bytes]:
-        self.launch.touch(mode=mode)
-        self.launch.write_text(json.dumps(self.data(*how, **fields)))
+    def write(self, *how: str, mode: int = 0o600, **fields) -> None:
+        """Write the launch file in one step."""
+        draft = self.folder / "draft"
+        draft.touch(mode=mode)
+        draft.write_text(json.dumps(self.data(*how, **fields)))
+        draft.rename(self.launch)
+
+    def start(self, *how: str, environment=(), **fields) -> subprocess.Popen[bytes]:
+        """Start the session; without words there is no launch file."""
+        if how or fields:
+            self.write(*how, **fields)
         outer = {
             "PATH": os.environ["PATH"],
             "NOTES": str(self.folder),

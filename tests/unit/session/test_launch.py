@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from sgehub.session.launch import LaunchError, read_launch
+from sgehub.session.launch import LaunchError, await_launch, read_launch, remove_launch
 from sgehub.session.main import server_environment
 
 GOOD = {
@@ -37,6 +37,9 @@ BAD = [
     {"ports": [1.0, 2.0]},
     {"report": {"port": "http://head/"}},
     {"report": {"port": "ftp://head/", "end": "http://head/"}},
+    {"report": {"port": "http://head/", "end": "http://head/", "line": None}},
+    {"report": {"port": "http://head/", "end": "http://head/", "other": "http://head/"}},
+    {"report": {"line": "http://head/", "end": "http://head/"}},
     {"report": {"port": "http://head/", "end": "http://head:99999/"}},
     {"report": {"port": "http://head/", "end": "http:///"}},
     {"report": {"port": "http://head/", "end": "http://head/\r\nX: y"}},
@@ -108,6 +111,37 @@ def test_a_file_of_another_or_no_file_is_refused(tmp_path):
     for name in ("launch", "link", "pipe", "missing"):
         with pytest.raises(LaunchError, match=name):
             read_launch(str(tmp_path / name))
+
+
+def test_a_hub_may_keep_a_line_or_not(tmp_path):
+    """A launch file of before there were lines has no address for them."""
+    assert read_launch(write(tmp_path / "launch", GOOD)).line_url is None
+    report = {**GOOD["report"], "line": "http://head/line"}
+    assert read_launch(write(tmp_path / "launch", {**GOOD, "report": report})).line_url == "http://head/line"
+
+
+def test_only_the_file_that_was_read_is_removed(tmp_path):
+    """The old run of a job that runs again elsewhere may still be ending when the new one gets its file."""
+    path = tmp_path / "launch"
+    launch = read_launch(write(path, GOOD))
+    write(tmp_path / "draft", GOOD)
+    (tmp_path / "draft").rename(path)
+    remove_launch(str(path), launch)
+    assert path.exists()
+    remove_launch(str(path), read_launch(str(path)))
+    assert not path.exists()
+    remove_launch(str(path), launch)
+
+
+def test_only_a_job_that_runs_again_waits_for_its_file(tmp_path):
+    """Any other launch file that is missing was never written, and none will be."""
+    said = []
+    for restarted in ("", "0"):
+        await_launch(str(tmp_path / "launch"), restarted, said.append)
+    await_launch(write(tmp_path / "there", GOOD), "1", said.append)
+    assert said == []
+    await_launch(str(tmp_path / "launch"), "1", said.append, 0.1)
+    assert len(said) == 1
 
 
 def test_the_servers_environment_is_the_jobs_and_the_hubs(tmp_path):

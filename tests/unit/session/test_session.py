@@ -96,6 +96,8 @@ def test_the_exit_code_is_the_servers(job, hub, how, code):
     assert hub.times[-1] - begin < 5
     assert not job.launch.exists()
     assert f"the server {'has ended' if how[0] == 'later' else 'ended'} with exit code {code}" in job.text()
+    order = f"exit code {how[-1]} of the server would be an order to Grid Engine (qsub(1)): the job ends with 1."
+    assert job.text().count(order) == (how[-1] in ("99", "100"))
 
 
 @pytest.mark.parametrize(
@@ -238,8 +240,10 @@ def test_the_announcement_of_a_suspension_ends_nothing(job, hub):
     assert alive(job.notes("pid")[0])
 
 
-def test_an_idle_session_is_small_and_still(job):
+@pytest.mark.parametrize("line", [False, True])
+def test_an_idle_session_is_small_and_still(job, line):
     """At most 30 MB resident and 64 MB of addresses, and next to no CPU, without a TLS library."""
+    job.line = line
     job.start("listen")
     until(lambda: not job.launch.exists())
     [process] = psutil.Process(job.process.pid).children()  # beside its guard, see there
