@@ -47,6 +47,9 @@ def update_restart(c: Any) -> None:
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
     c.JupyterHub.concurrent_spawn_limit = 0  # people who wait in the queue are no load for the hub
+    # The check of a queued session ends when its job runs; the hub must not wait for that before it listens, since
+    # nobody reaches it before. One second is the least that JupyterHub takes.
+    c.JupyterHub.init_spawners_timeout = 1
 
 
 def update_files(c: Any, state: Path) -> None:
@@ -61,7 +64,12 @@ def update_network(c: Any, hub: str) -> None:
 
 
 def update_proxy(c: Any, state: Path) -> None:
-    """Use a proxy that runs on its own, so that sessions stay reachable while the hub restarts."""
+    """Use a proxy that runs on its own, so that sessions stay reachable while the hub restarts.
+
+    Its routes are kept true by KeptProxy, unless the site has chosen another class.
+    """
+    if "proxy_class" not in c.JupyterHub:
+        c.JupyterHub.proxy_class = "sgehub"
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001"
     c.ConfigurableHTTPProxy.auth_token = proxy_token(state)

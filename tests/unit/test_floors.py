@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 # Where a library of others may be imported.
 HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("script", "hub"),
+    "aiohttp": ("hub",),  # JupyterHub's own client of the proxy
     "jupyterhub": ("hub",),
     "tornado": ("hub",),
     "traitlets": ("hub",),

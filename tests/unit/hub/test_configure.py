@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from traitlets.config import Config
 
 from sgehub.errors import SiteConfigurationError
 from sgehub.hub.configure import configure, proxy_token
+from sgehub.hub.proxy import KeptProxy
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 
@@ -29,6 +31,19 @@ def test_sessions_outlive_the_hub(tmp_path):
     assert c.JupyterHub.cleanup_proxy is False
     assert c.ConfigurableHTTPProxy.should_start is False
     assert c.JupyterHub.spawner_class == "sge"
+
+
+def test_the_hub_listens_while_sessions_wait_in_the_queue(tmp_path):
+    """Their checks end when their jobs run; by JupyterHub's default the hub listens to nobody for ten seconds."""
+    assert configured(tmp_path).JupyterHub.init_spawners_timeout == 1
+
+
+def test_the_proxys_routes_are_kept_unless_the_site_chooses_another_class(tmp_path):
+    """Before the call or after it; the hub finds our class by its name."""
+    assert configured(tmp_path).JupyterHub.proxy_class == "sgehub"
+    assert configured(tmp_path, proxy_class="traefik").JupyterHub.proxy_class == "traefik"
+    (point,) = entry_points(group="jupyterhub.proxies", name="sgehub")
+    assert point.load() is KeptProxy
 
 
 def test_waiting_people_do_not_make_the_hub_refuse_others(tmp_path):
