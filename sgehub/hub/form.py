@@ -18,6 +18,7 @@ from jinja2 import Environment, TemplateError
 from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
+from sgehub.hub.ended import Ended
 from sgehub.model.policy import SitePolicy, most
 from sgehub.model.request import FIELDS
 from sgehub.script import environment
@@ -57,12 +58,14 @@ def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) 
     )
 
 
-def render(policy: SitePolicy, defaults: Mapping[str, object]) -> str:
+def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended | None = None) -> str:
     """Return the fields as HTML, without the form around them.
 
-    Shown are the values of `remember`, where there are any, else `defaults` (field -> value). Raises
-    SiteConfigurationError when the site's own template fails.
+    Shown are the values of `remember`, where there are any, else `defaults` (field -> value) below how the last
+    session `ended`. Raises SiteConfigurationError when the site's own template fails.
     """
+    if _typed.get() is not None:
+        ended = None  # the page answers what was typed: old news, or the same news twice, would hide that
     typed = _typed.get() or _Typed({}, {}, ())
     given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
     if given.get("queue") not in policy.queues:
@@ -78,6 +81,7 @@ def render(policy: SitePolicy, defaults: Mapping[str, object]) -> str:
         "shown_limit": SHOWN_LIMIT,
         "policy": policy,
         "most": most(policy),
+        "ended": ended,
     }
     try:
         return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)

@@ -4,7 +4,7 @@ import json
 import os
 from importlib.resources import files
 
-from sgehub.hub.spawner import SGESpawner
+from tests.browser.telling import TellingSpawner
 
 where = json.loads(os.environ["SGEHUB_TEST_HUB"])
 
@@ -21,7 +21,7 @@ c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"root"}
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.cleanup_servers = False
-c.JupyterHub.spawner_class = SGESpawner
+c.JupyterHub.spawner_class = TellingSpawner
 c.SGESpawner.site = where["site"]
 c.JupyterHub.load_roles = [
     {"name": "tests", "scopes": ["admin:users", "admin:servers", "access:servers"], "services": ["tests"]}

@@ -35,7 +35,7 @@ def listed(number, job):
     when = "JAT_start_time" if running else "JB_submission_time"
     values = {
         "JB_job_number": number, "JAT_prio": job["priority"], "JB_name": job["name"], "JB_owner": job["owner"],
-        "state": job["state"], when: "2026-11-20T13:00:34",
+        "state": job["state"], when: time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(job.get("submitted"))),
         "queue_name": "long.q@node01" if running else "", "slots": 1,
     }
     inside = "".join(f"<{name}>{value}</{name}>" for name, value in values.items())
@@ -78,6 +78,7 @@ def helper():
             (paper / "number").write_text(str(number))
             (paper / "submitted" / str(number)).write_text(json.dumps(request))
             job = {"owner": arguments[0], "name": options[options.index("-N") + 1], "state": "qw", "priority": 0.5}
+            job["submitted"] = time.time()
             (paper / "jobs" / str(number)).write_text(json.dumps(job))
             answer["stdout"] = f"{number}\\n"
     elif verb == "cancel":
@@ -141,12 +142,15 @@ class PaperCluster:
         (self.folder / "jobs" / str(number)).unlink(missing_ok=True)
 
     def say(self, name: str, text: str) -> None:
-        """Set what the programs say or do: "log", "refusal" (of qsub), "slow" (seconds a helper takes)."""
+        """Set what the programs say or do: "log", "refusal" (of qsub), "slow" (seconds a helper takes).
+
+        "told" is for TellingSpawner: what pages say of servers.
+        """
         (self.folder / name).write_text(text)
 
     def clear(self) -> None:
         """Return to an empty cluster that answers at once; numbers go on."""
         for number in self.jobs():
             self.end(number)
-        for name in ("log", "refusal", "slow"):
+        for name in ("log", "refusal", "slow", "told"):
             (self.folder / name).unlink(missing_ok=True)

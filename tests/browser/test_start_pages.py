@@ -27,7 +27,7 @@ def started(page: Browser, cluster: PaperCluster, path: str) -> int:
     """Press Start; return the job's number once the page names it."""
     before = set(cluster.jobs())
     ask(page, path)
-    page.until(lambda: "waits in the queue" in page.text("#progress-message"))
+    page.until(lambda: "waits in the queue" in page.text("#progress-log"))
     (number,) = set(cluster.jobs()) - before
     return number
 
@@ -93,6 +93,7 @@ def test_a_refusal_of_grid_engine_reaches_the_person(
     page = browser("list")
     ask(page, "hub/spawn")
     page.until(lambda: sentence in page.text(".alert-danger"), seconds=10)
+    assert page.text().count(sentence) == 1
     if not page.all("#spawn_form"):
         page.one("#change").click()
         page.until(lambda: page.all("#spawn_form"))
