@@ -12,6 +12,7 @@ from typing import Any
 
 from sgehub.errors import RequestRefusedError
 from sgehub.hub import compat, form
+from sgehub.hub.ended import Ended
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.service import ClusterService
 from sgehub.model.request import ResourceRequest
@@ -26,6 +27,7 @@ class Gate:
     handler: Any
     user_options: Any
     accepted: dict[str, Any]
+    ended: dict[str, Any] | None
 
     @property
     def service(self) -> ClusterService:
@@ -59,7 +61,12 @@ class Gate:
 
     async def get_options_form(self) -> str:
         """Return the form, filled with what was typed a moment ago, else with the last accepted request."""
-        return form.render(self.service.policy, {**self._fresh(), **self.accepted})
+        return form.render(self.service.policy, {**self._fresh(), **self.accepted}, ended=self.last_end)
+
+    @property
+    def last_end(self) -> Ended | None:
+        """How the last session of this server ended, as the pages say it."""
+        return Ended.read(self.ended, self.service.clock())
 
     def _fresh(self) -> dict[str, Any]:
         """Return what an empty request means; the site's file alone decides where `req_*` do not fit it."""

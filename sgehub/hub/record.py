@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import timezone
-from typing import Any
+from typing import Any, Final
 
 from sgehub.model import names
+
+DEFAULT_PATIENCE: Final = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,10 @@ class SessionRecord:
     """One start of one server. `number` is None until qsub has answered; times are the hub's clock.
 
     `token_id` is the id of the hub's API token record that this start was given: people can make tokens with
-    the same scopes, never the same record. `run_started` is when the run began whose port was accepted.
+    the same scopes, never the same record; `token_made` is when. `host` and `run_started` (Grid Engine's clock)
+    name the run that the job is in, as far as the table has shown it; `port` is what that run has reported.
+    `patience` (seconds) is how long the job may wait in its queue, `runtime` (seconds) and `memory` (bytes) are
+    what was asked for.
     """
 
     tag: str
@@ -31,6 +36,10 @@ class SessionRecord:
     host: str | None = None
     port: int | None = None
     run_started: float | None = None
+    token_made: float | None = None
+    patience: float = DEFAULT_PATIENCE
+    runtime: int | None = None
+    memory: int | None = None
 
     @property
     def job_name(self) -> str:
@@ -43,11 +52,24 @@ class SessionRecord:
         A database may give the number of a deleted record to the next one, which is younger than this start.
         """
         made = token.created.replace(tzinfo=timezone.utc).timestamp()
-        return bool(token.id == self.token_id and made <= self.asked)
+        newest = self.asked if self.token_made is None else self.token_made
+        return bool(token.id == self.token_id and made <= newest)
 
     def answered(self, number: int, now: float) -> SessionRecord:
         """Return the record with the number that qsub gave, at `now`."""
         return replace(self, number=number, submitted=now)
+
+    def placed(self, host: str, started: float | None) -> SessionRecord:
+        """Return the record with the run that the table shows."""
+        return (
+            self
+            if (host, started) == (self.host, self.run_started)
+            else replace(self, host=host, run_started=started)
+        )
+
+    def renewed(self, token_id: int, made: float) -> SessionRecord:
+        """Return the record for another run of the job, of which nothing is known but its new token."""
+        return replace(self, token_id=token_id, token_made=made, host=None, port=None, run_started=None)
 
     def as_state(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""

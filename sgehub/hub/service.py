@@ -1,7 +1,7 @@
-"""What all spawners of one site share: policy, Grid Engine, the job table, and the care for ending jobs.
+"""What all spawners of one site share: policy, Grid Engine, the job table, the ledger of starts.
 
-One `ClusterService` lives in the hub's settings. It asks once for everybody, tells spawners when their job has
-left the table, and sees every job that is to end to its end, also when nobody waits for that any more.
+One `ClusterService` lives in the hub's settings. It asks once for everybody, tells spawners what has become of
+their job, and sees every job that is to end to its end, also when nobody waits for that any more.
 """
 
 from __future__ import annotations
@@ -9,34 +9,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from contextlib import suppress
-from itertools import chain, repeat
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from sgehub.errors import ClusterError, NoAnswerError, SgehubError
+from sqlalchemy.orm import Session
+
+from sgehub.errors import ClusterError, SgehubError
 from sgehub.gridengine.client import ClusterSettings, GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
+from sgehub.hub import orphans
+from sgehub.hub.endings import HELPER_DEADLINE, Endings
+from sgehub.hub.hosts import HostWatch
+from sgehub.hub.ledger import Ledger
+from sgehub.hub.limits import raise_file_limit
+from sgehub.hub.matching import Matching
+from sgehub.hub.metrics import Metrics
+from sgehub.hub.orphans import Kept
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, Unknown
+from sgehub.hub.watching import Watch
+from sgehub.model.job import Absent, Job, Phase, Unknown
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import load_site
 
-FIRST_TABLE: Final = 5.0  # seconds that a hub which starts waits for Grid Engine before it believes old records
-HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
-# Seconds between tries to delete a job; the last one repeats.
-RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
 
 
-class Watched(Protocol):
-    """A spawner, as far as the service knows it."""
-
-    record: SessionRecord | None
-
-    async def poll_and_notify(self) -> object:
-        """Poll, and tell the hub if the server has ended."""
+def steady_clock() -> Callable[[], float]:
+    """Return a clock that shows the time of day and never jumps: what came later has a larger number."""
+    offset = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset
 
 
 def engine_settings(policy: SitePolicy) -> ClusterSettings:
@@ -53,6 +57,12 @@ def engine_settings(policy: SitePolicy) -> ClusterSettings:
     )
 
 
+def _read(session: Session) -> Kept:
+    # In a session of its own: what the hub is in the middle of writing stays as it is.
+    with Session(session.get_bind()) as apart:
+        return orphans.read(apart)
+
+
 class ClusterService:
     """One site's cluster for the whole hub."""
 
@@ -60,31 +70,81 @@ class ClusterService:
         self,
         policy: SitePolicy,
         engine: GridEngine,
-        reflector: JobReflector,
+        ledger: Ledger,
         *,
         log: logging.Logger,
-        clock: Callable[[], float] = time.time,
+        metrics: Metrics,
+        clock: Callable[[], float] | None = None,
+        reflector: JobReflector | None = None,
+        read: Callable[[], Kept] = Kept,
     ) -> None:
         self.policy = policy
         self.engine = engine
-        self.reflector = reflector
-        self.clock = clock
-        self._log = log
-        self._watched: set[Watched] = set()
+        self.ledger = ledger
+        self.log = log
+        self.metrics = metrics
+        self.clock = clock or steady_clock()
+        self.began = self.clock()
+        self.watch = Watch(self)
+        self.reflector = reflector or JobReflector(
+            engine.jobs, owners=self.watch.owners, observe=metrics.asked, clock=self.clock, log=log
+        )
+        self.hosts = HostWatch(
+            engine.silent_hosts, policy.cluster.host_lost_after.seconds, clock=self.clock, log=log
+        )
+        self.ends = Endings(self)
+        self.matching = Matching(self, read)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._endings: dict[str, asyncio.Task[None]] = {}
-        self._watcher: asyncio.Task[None] | None = None
+        self._hidden: set[str] = set()
+        metrics.watch(self)
 
     @classmethod
     def of(cls, settings: MutableMapping[str, Any], site: str, log: logging.Logger) -> ClusterService:
         """Return the hub's service for a site file, made on first use. Raises SiteConfigurationError."""
         services: dict[str, ClusterService] = settings.setdefault("sgehub_services", {})
         if site not in services:
+            session: Session = settings["db"]
             policy = load_site(Path(site))
-            # Two runners: people's submissions that hang must not keep the hub from asking for everybody.
-            engine = GridEngine(engine_settings(policy), Runner(), acting=Runner(8), deadline=HELPER_DEADLINE)
-            services[site] = cls(policy, engine, JobReflector(engine.jobs, log=log), log=log)
+            clock = steady_clock()
+            # Three runners: neither people's submissions that hang nor questions about single jobs must keep the
+            # hub from asking for everybody.
+            engine = GridEngine(
+                engine_settings(policy),
+                Runner(),
+                acting=Runner(8),
+                listing=Runner(1),
+                clock=clock,
+                deadline=HELPER_DEADLINE,
+            )
+            service = services[site] = cls(
+                policy,
+                engine,
+                Ledger(session, log=log),
+                log=log,
+                metrics=Metrics.of(settings, site),
+                clock=clock,
+                read=partial(_read, session),
+            )
+            service.ends.resume()
+            service.spawn(service.matching.run())
         return services[site]
+
+    @classmethod
+    def awaken(cls, app: Any) -> ClusterService | None:
+        """Take up at the hub's start what was left undone, also when no server is recorded.
+
+        `app` is JupyterHub's application. Never raises: returns None if nothing is ours, and each
+        start says what is wrong with the site's file.
+        """
+        raise_file_limit(app.log)  # every session keeps a line open
+        if not hasattr(app.spawner_class, "service"):
+            return None
+        site = str(app.config.get("SGESpawner", {}).get("site", DEFAULT_SITE))
+        try:
+            return cls.of(app.tornado_settings, site, app.log)
+        except SgehubError as error:
+            app.log.error("sgehub cannot begin: %s", error)  # noqa: TRY400 - the sentence says it all
+            return None
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that goes on when whoever asked for it is cancelled."""
@@ -97,146 +157,83 @@ class ClusterService:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, SgehubError):  # those are somebody's answer
-            self._log.error("Work in the background has failed.", exc_info=error)
+            self.log.error("Work in the background has failed.", exc_info=error)
 
-    async def first_table(self) -> None:
-        """Wait for the first table after the hub's start, but not for ever. Never raises."""
-        if self.reflector.table is None:
-            with suppress(ClusterError, asyncio.TimeoutError):
-                await asyncio.wait_for(self.reflector.next_table(0.0), FIRST_TABLE)
+    # What is known of a job
 
-    def find(self, record: SessionRecord) -> Job | Absent | Unknown:
+    def look(self, record: SessionRecord) -> Job | Absent | Unknown:
         """Look a session's job up in the last good table."""
         table = self.reflector.table
         if table is None:
             return Unknown("Grid Engine has not answered since the hub started.")
         if record.number is None or record.submitted is None:
             return Unknown("The job's number is not known yet.")
-        return table.find(
+        found = table.find(
             record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
         )
+        if isinstance(found, Job):
+            self._hidden.discard(record.tag)
+        return found
+
+    def find(self, record: SessionRecord) -> Job | Absent | Unknown:
+        """Look a session's job up; one that Grid Engine hides from the hub's account is not absent."""
+        found = self.look(record)
+        if isinstance(found, Absent) and record.tag in self._hidden:
+            return Unknown(f"Grid Engine knows job {record.number}, but does not list it for the hub's account.")
+        return found
 
     async def gone(self, record: SessionRecord) -> bool:
         """Tell whether both witnesses say that the job has ended; no answer is no witness. Never raises."""
-        if record.number is None or record.submitted is None or not isinstance(self.find(record), Absent):
+        if record.number is None or record.submitted is None or not isinstance(self.look(record), Absent):
             return False
         try:
-            return await self.engine.confirm_absent(
+            gone = await self.engine.confirm_absent(
                 record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
             )
         except ClusterError as error:
-            self._log.warning("Job %s is not in the table, but nobody confirms its end: %s", record.number, error)
+            self.log.warning("Job %s is not in the table, but nobody confirms its end: %s", record.number, error)
             return False
+        if not gone and record.tag not in self._hidden:
+            self._hidden.add(record.tag)
+            self.log.error(
+                "Grid Engine knows job %s of %s, but hides it from the list that the hub's account gets. Make "
+                "that account an operator (qconf -ao): until then the hub is blind for jobs that wait.",
+                record.number,
+                record.person,
+            )
+        return gone
 
-    def watch(self, spawner: Watched) -> None:
-        """Tell this spawner as soon as its job has left the table."""
-        self._watched.add(spawner)
-        if self._watcher is None or self._watcher.done():
-            self._watcher = self.spawn(self._watch())
+    def ahead_of(self, job: Job) -> int | None:
+        """Return how many waiting jobs stand before this one; None if not everybody's jobs are known."""
+        table = self.reflector.table
+        return None if table is None else table.ahead_of(job)
 
-    def forget(self, spawner: Watched) -> None:
-        """Stop watching."""
-        self._watched.discard(spawner)
-
-    async def _watch(self) -> None:
-        # At the pace of waiting, not of idleness: a session that was killed whole reports nothing, and until the
-        # table lacks its job its route stays.
-        seen = 0.0
-        while self._watched:
-            table = await self.reflector.next_table(seen)
-            seen = table.asked_at
-            for spawner in tuple(self._watched):
-                if spawner.record is None:
-                    self.forget(spawner)
-                elif isinstance(self.find(spawner.record), Absent):
-                    self.spawn(spawner.poll_and_notify())
-
-    def end(
-        self,
-        record: SessionRecord,
-        submission: Awaitable[SessionRecord] | None = None,
-        *,
-        grace: float = 0.0,
-    ) -> asyncio.Task[None]:
-        """See a job to its end; return the task, which goes on whatever happens to the caller.
-
-        `submission` is a qsub under way, whose answer (the record with its number) is waited for first.
-        With `grace` (seconds) the job may end by itself so long before it is deleted.
-        """
-        ending = self._endings.get(record.tag)
-        if ending is None:
-            ending = self._endings[record.tag] = self.spawn(self._end(record, submission, grace))
-            ending.add_done_callback(lambda _: self._endings.pop(record.tag, None))
-        return ending
-
-    def ending(self, record: SessionRecord) -> bool:
-        """Tell whether a job is being seen to its end."""
-        return record.tag in self._endings
-
-    def discard(self, record: SessionRecord) -> None:
-        """See to it that no secrets are left of a session that is over; returns at once."""
-        if not self.ending(record):  # which does so itself
-            self.spawn(self._discard(record))
-
-    async def _end(self, record: SessionRecord, submission: Awaitable[SessionRecord] | None, grace: float) -> None:
-        if submission is not None:
-            try:
-                record = await submission
-            except NoAnswerError as error:
-                self._log.warning("%s may have been submitted: %s", record.job_name, error)
-            except SgehubError:
-                return  # there is no job, for certain
-        with self.reflector.interest(waiting=True):
-            found = await self._number(record)
-            if found is not None and not (grace and await self._gone_within(found, grace)):
-                await self._delete(found)
-        await self._discard(record)
-
-    async def _number(self, record: SessionRecord) -> SessionRecord | None:
-        """Heal a lost answer of qsub: the job's name is unique, so a table that is late enough settles it."""
-        if record.number is not None:
-            return record
-        settled = record.asked + HELPER_DEADLINE + 5
-        table = await self.reflector.next_table(self.clock())
-        while True:
-            job = table.by_name(record.job_name, owner=record.person)
-            if job is not None:
-                return record.answered(job.number, self.clock())
-            if table.asked_at > settled and not table.skipped and not table.broken:
-                return None
-            table = await self.reflector.next_table(table.asked_at)
-
-    async def _delete(self, record: SessionRecord) -> None:
-        """Delete the job, again and again until both witnesses say that it is gone."""
-        number = record.number
-        if number is None:
-            return
-        for pause in chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1])):
-            try:
-                await self.engine.cancel(record.person, number)
-            except SgehubError as error:
-                self._log.warning("Job %s of %s is not deleted yet: %s", number, record.person, error)
-            if await self._gone_within(record, pause + 1.5):
-                self._log.info("Job %s of %s has ended.", number, record.person)
-                return
-
-    async def _gone_within(self, record: SessionRecord, seconds: float) -> bool:
-        """Wait for the job to leave the table, at most so long."""
-        until = self.clock() + seconds
-        while (left := until - self.clock()) > 0:
-            self.reflector.ask_soon()
-            try:
-                await asyncio.wait_for(self.reflector.next_table(self.clock()), left)
-            except asyncio.TimeoutError:
-                return False
-            if await self.gone(record):
-                return True
-            await asyncio.sleep(min(1.0, left))
-        return False
-
-    async def _discard(self, record: SessionRecord) -> None:
-        """Remove what may be left of the secrets."""
+    async def discard(self, record: SessionRecord) -> None:
+        """Remove what may be left of the secrets of a session that is over. Never raises."""
         try:
             await self.engine.discard(record.person, record.folder, record.tag)
         except SgehubError as error:
-            self._log.warning("The secrets of %s may be left in %s: %s", record.tag, record.folder, error)
+            self.log.warning("The secrets of %s may be left in %s: %s", record.tag, record.folder, error)
+
+    # What is counted: see metrics.Source.
+
+    def table_age(self) -> float | None:
+        """Return the age of the job table in seconds."""
+        table = self.reflector.table
+        return None if table is None else self.clock() - table.asked_at
+
+    def sessions(self) -> Iterator[tuple[str, str]]:
+        """Yield phase and queue of each session."""
+        for one in self.watch.sessions:
+            if one.record is not None:
+                found = self.find(one.record)
+                job = found if isinstance(found, Job) else None
+                yield (job.state.phase.value if job else Phase.UNKNOWN.value), (job.queue if job else None) or ""
+
+    def orphans(self) -> int:
+        """Return how many jobs of ours no server holds."""
+        return self.matching.orphans
+
+    def endings(self) -> int:
+        """Return how many jobs are being seen to their end."""
+        return len(self.ends)

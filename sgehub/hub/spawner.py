@@ -9,44 +9,40 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from datetime import timezone
 from typing import Any
 
 from batchspawner import GridengineSpawner
 from jupyterhub import orm
 from jupyterhub.spawner import Spawner
-from jupyterhub.utils import maybe_future
+from jupyterhub.utils import maybe_future, utcnow
 from sqlalchemy.orm import object_session
 from traitlets import List, Unicode, default
 
-from sgehub.errors import (
-    AccountError,
-    ClusterError,
-    NoAnswerError,
-    SgehubError,
-    SiteConfigurationError,
-    SubmissionRefusedError,
-)
-from sgehub.hub import api, compat, starting
-from sgehub.hub.gate import Gate
+from sgehub.errors import AccountError, NoAnswerError, SgehubError
+from sgehub.gridengine.client import Submission
+from sgehub.hub import api, compat, deletion, resuming, starting, telling
+from sgehub.hub.ledger import Fate, LedgerError
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
+from sgehub.hub.reports import Reports
 from sgehub.model import names
+from sgehub.model.job import Phase
 from sgehub.model.request import ResourceRequest
 
-# batchspawner's module registers an endpoint that must not reach the hub's handlers; ours takes its address. It
-# has to happen here, at import: the hub collects handlers after it has imported its spawner class, and no
-# later hook exists.
+# batchspawner's module registers an endpoint that must not reach the hub's handlers, so ours takes its address;
+# and JupyterHub's own way to delete people leaves jobs behind. It has to happen here, at import: the hub collects
+# handlers after it has imported its spawner class, and no later hook exists.
 api.replace_endpoint()
+deletion.replace_handler()
 
 STOP_PATIENCE = 30.0  # seconds that a person's Stop waits for the job's end; the service goes on after that
-END_ANSWER = 1.5  # seconds that a session waits for the end of its route; it tries for 5
-ROUTE_LOOK = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
-END_GRACE = 15.0  # seconds that a job may take to end by itself after its server has ended
+# The hub's own limit for a start is only there to be longer than ours, which know why they end a start.
+BEYOND_ALL = 30 * 86400
 
 
-class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner is untyped
+class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawner is untyped
     """Single-user servers as Grid Engine jobs."""
 
     site = Unicode(
@@ -62,9 +58,16 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         super().__init__(**kwargs)
         self.record: SessionRecord | None = None
         self.accepted: dict[str, Any] = {}
+        self.ended: dict[str, Any] | None = None
         self.exit_code: int | None = None
+        self.heard = False  # whether the session itself has spoken to this hub, which proves that it lives
         self.news = asyncio.Event()
+        self.startup_timeout: float = self.start_timeout  # type: ignore[has-type] # a trait
+        self.start_timeout = BEYOND_ALL
         self._submission: asyncio.Task[SessionRecord] | None = None
+        self._line: Callable[[], None] | None = None
+        self._last_phase: Phase | None = None
+        self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
 
     # traitlets finds defaults in the class itself only, so that this cannot stand in Gate.
@@ -81,119 +84,104 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         returns at once and deletes nothing: the submission goes on, and `stop` deals with its result.
         """
         request = self.accept()
-        self.record, self._submission, self.exit_code = None, None, None
-        self.news.clear()
+        self.record, self._submission, self.exit_code, self.heard = None, None, None, False
         try:
-            # The hub's own time-out ends with an empty sentence, so ours comes a little earlier.
-            return await asyncio.wait_for(self._begin(request), max(1.0, self.start_timeout - 1.0))
-        except asyncio.TimeoutError:
-            raise starting.too_late(self) from None
-        except AccountError as error:
-            raise StartFailed(str(error), reason="account", status_code=403) from None
-        except SiteConfigurationError as error:
-            self.log.error("%s", error)  # noqa: TRY400 - the sentence says it all, a traceback would hide it
-            raise StartFailed(str(error), reason="site") from None
-        except SubmissionRefusedError as error:
-            message = f"Grid Engine refuses this request: {error}"
-            raise StartFailed(message, reason="refused", status_code=400) from None
-        except ClusterError as error:
-            raise StartFailed(str(error), reason="cluster", status_code=503) from None
-
-    async def _begin(self, request: ResourceRequest) -> str:
-        await self._submit(request)
-        return await starting.wait_for_server(self)
+            await self.service.ends.cleared(self.user.name, self.name)
+            await self._submit(request)
+            url = await starting.wait_for_server(self)
+        except (SgehubError, StartFailed) as error:
+            failed = starting.failed(error)
+            self.note_end(failed.jupyterhub_message.partition("\n")[0])
+            self.service.metrics.start_ended(failed.reason)
+            self.log.error("%s did not start: %s", starting.words(self), failed)  # noqa: TRY400 - the sentence says it all
+            raise failed from None
+        self.service.metrics.start_ended("ready")
+        self.note_ready()
+        return url
 
     async def _submit(self, request: ResourceRequest) -> None:
         service = self.service
         account = await asyncio.to_thread(_account, self.user.name)
+        token = self._token()
         record = SessionRecord(
             tag=names.new_tag(),
             person=self.user.name,
             folder=starting.folder(service.policy, account),
-            token_id=self._token().id,
+            token_id=token.id,
             asked=service.clock(),
+            token_made=token.created.replace(tzinfo=timezone.utc).timestamp(),
+            patience=starting.patience(service.policy, request),
+            runtime=request.runtime.seconds,
+            memory=request.memory.bytes,
         )
         submission = starting.submission(self, request, record, account)
         self.record = record
         self.accepted = request.as_options()
-        self.commit()
+        self.orm_spawner.state = self.get_state()
+        try:
+            service.ledger.begin(record, self.name)  # commits both; without them nothing may be submitted
+        except LedgerError:
+            self.record = None
+            raise
         self._submission = service.spawn(self._answered(record, submission))
         await asyncio.shield(self._submission)
 
-    async def _answered(self, record: SessionRecord, submission: Any) -> SessionRecord:
+    async def _answered(self, record: SessionRecord, submission: Submission) -> SessionRecord:
         """Submit, and commit the job's number before anything else can happen."""
         service = self.service
         try:
             number = await service.engine.submit(record.person, submission)
-        except NoAnswerError:
-            raise  # the job may be queued all the same
+        except NoAnswerError as error:
+            # The job may be queued all the same: its name, which nobody else has, settles that.
+            self.log.warning("Nobody knows whether %s was submitted (%s); looking for it.", record.job_name, error)
+            healed = await service.ends.number(record)
+            if healed is None or healed.number is None:
+                self._forget(record)
+                raise
+            number = healed.number
         except SgehubError:
             self._forget(record)
             raise
-        answered = record.answered(number, service.clock())
-        if self.record is record:
-            self.record = answered
-            self.job_id = str(number)
-            self.commit()
+        answered = self.current(record).answered(number, service.clock())
+        self.take(record, answered)
         self.log.info("Job %s (%s) carries the server of %s.", number, record.job_name, self._log_name)
         return answered
 
     def _forget(self, record: SessionRecord) -> None:
         """Forget a start of which it is certain that there is no job."""
-        if self.record is record:
+        self.service.ledger.close(record.tag)
+        if self.is_present(record):
             self.record = None
             self.commit()
 
     def _token(self) -> orm.APIToken:
         return orm.APIToken.find(object_session(self.orm_spawner), self.api_token)
 
+    def note_ready(self) -> None:
+        """Begin to count the session's time: what it waited in the queue is not time used."""
+        now = utcnow(with_tz=False)
+        self.orm_spawner.started = self.orm_spawner.last_activity = now
+        self.user.last_activity = now
+        self.ended = None
+        self.commit()
+
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Say where the job stands, once for every change."""
-        async for event in starting.events(self):
+        async for event in telling.events(self):
             yield event
 
-    # What the session reports
+    @property
+    def says(self) -> str:
+        """One sentence about where the session stands."""
+        return telling.describe(self)[1]
 
-    def accept_port(self, port: int) -> bool:
-        """Take the port that the server of this very start listens on.
+    async def get_url(self) -> str:
+        """Return the URL of a server that a hub before this one has started, once that is certain.
 
-        The same port again is fine; another one only for a new run of the job. Returns whether it is taken.
+        Where it takes longer (the job is queued, its host or Grid Engine is silent) the server is starting again
+        for everybody, and this never returns: see `resuming`.
         """
-        record = self.record
-        if record is None or self.exit_code is not None:
-            return False
-        run = starting.run_started(self.service.find(record))
-        anew = record.run_started is not None and run not in (None, record.run_started)
-        if record.port not in (None, port) and not anew:
-            return False
-        self.record = replace(record, port=port, run_started=run or record.run_started)
-        self.news.set()
-        self.service.reflector.ask_soon()
-        return True
-
-    async def accept_end(self, exit_code: int) -> None:
-        """Take the session's word that its server has ended: the route goes now, the job by itself."""
-        if self.record is None or self.exit_code is not None:
-            return
-        self.exit_code = exit_code
-        self.news.set()
-        self.service.reflector.ask_soon()
-        if self.record.port is not None:  # else no route has been made, and none will be
-            # The session holds its port until we answer, but not for long.
-            await asyncio.wait([self.service.spawn(self._ended(self.record))], timeout=END_ANSWER)
-
-    async def _ended(self, record: SessionRecord) -> None:
-        """Take the route away; one that the hub is about to make as soon as it is there."""
-        while self.pending in {"spawn", "check"} and self._is(record):  # noqa: ASYNC110 - the hub has no event for it
-            await asyncio.sleep(ROUTE_LOOK)
-        if self.ready and self._is(record):
-            self.service.forget(self)
-            self.service.end(record, grace=END_GRACE)
-            await self.poll_and_notify()
-
-    def _is(self, record: SessionRecord) -> bool:
-        """Tell whether this start is still the present one."""
-        return self.record is not None and self.record.tag == record.tag
+        return await resuming.url(self)
 
     # Poll and stop
 
@@ -204,9 +192,8 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
             return 0
         if self._submission is not None and not self._submission.done():
             return None
-        if self.exit_code is not None and (self.ready or self.service.ending(record)):
+        if self.exit_code is not None and (self.ready or self.service.ends.has(record.tag)):
             return self.exit_code
-        await self.service.first_table()
         if await self.service.gone(record):
             return await starting.exit_status(self, record)
         return None
@@ -216,8 +203,12 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         record = self.record
         if record is None:
             return
-        self.service.forget(self)
-        ending = self.service.end(record, self._submission)
+        self.service.watch.drop(self)
+        ending = self.service.ends.end(
+            record, self.name, "it was stopped from the hub", submission=self._submission
+        )
+        if self.ended is None:  # else it has been counted already
+            self.service.metrics.session_ended("stopped")
         await asyncio.wait([ending], timeout=0.0 if now else STOP_PATIENCE)
 
     async def run_post_stop_hook(self) -> Any:
@@ -226,34 +217,38 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
         A job that ended before its session began has removed nothing.
         """
         record = self.record
+        self.hang_up()
+        self.service.watch.drop(self)
         if record is not None:
-            self.service.discard(record)
+            if not self.service.ends.has(record.tag):
+                self.service.ledger.close(record.tag)
+                self.service.spawn(self.service.discard(record))
+            self._revoke(record)
+        return await maybe_future(super().run_post_stop_hook())
+
+    def _revoke(self, record: SessionRecord) -> None:
         session = object_session(self.orm_spawner)
-        if record is not None and session is not None:
+        if session is not None:
             token = session.get(orm.APIToken, record.token_id)
             if token is not None and record.is_token(token) and token.user is self.user.orm_user:
                 session.delete(token)
                 session.commit()
-        return await maybe_future(super().run_post_stop_hook())
+
+    def delete_forever(self) -> None:
+        """End what may live of this server: the hub is about to forget that it existed."""
+        for entry in self.service.ledger.entries(self.user.name):
+            if entry.fate is Fate.LIVE and entry.server == self.name:
+                self.service.ends.end(entry.record, self.name, "its server was deleted")
 
     # State
 
-    def commit(self) -> None:
-        """Write the state to the hub's database now: the hub itself does so only after `start`."""
-        session = object_session(self.orm_spawner)
-        if session is None:
-            return  # the server was deleted meanwhile
-        self.orm_spawner.state = self.get_state()
-        session.commit()
-
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the record of the running session and the last accepted request."""
+        """Restore the record of the running session, the last accepted request, and how the last session ended."""
         super().load_state(state)
         self.record = SessionRecord.from_state(state.get("session"))
-        accepted = state.get("accepted")
+        accepted, ended = state.get("accepted"), state.get("ended")
         self.accepted = accepted if isinstance(accepted, dict) else {}
-        if self.record is not None:
-            self.service.watch(self)
+        self.ended = ended if isinstance(ended, dict) else None
 
     def get_state(self) -> dict[str, Any]:
         """Return what `load_state` needs, JSON-ready."""
@@ -262,10 +257,12 @@ class SGESpawner(Gate, GridengineSpawner):  # type: ignore[misc] # batchspawner 
             state["session"] = self.record.as_state()
         if self.accepted:
             state["accepted"] = self.accepted
+        if self.ended is not None:
+            state["ended"] = self.ended
         return state
 
     def clear_state(self) -> None:
-        """Forget the session; the last accepted request stays."""
+        """Forget the session; the last accepted request stays, and how the session ended."""
         super().clear_state()
         self.record = None
         self._submission = None

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import pwd
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sgehub.errors import ClusterError, SgehubError, SiteConfigurationError
+from sgehub.errors import (
+    AccountError,
+    ClusterError,
+    SgehubError,
+    SiteConfigurationError,
+    SubmissionRefusedError,
+)
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.client import Submission
-from sgehub.hub import compat
+from sgehub.hub import compat, telling
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.model import names
-from sgehub.model.job import Absent, Job, Phase, Unknown, why_it_ended
+from sgehub.model.job import Absent, Accounting, Job, Phase, Unknown, why_it_ended
 from sgehub.model.jobspec import JobSpec, resolve
-from sgehub.model.policy import SitePolicy
+from sgehub.model.policy import SitePolicy, fitting_queues
 from sgehub.model.request import ResourceRequest
+from sgehub.model.units import Duration
 from sgehub.script import JobScript, render_batch_script, render_job_script
 
 if TYPE_CHECKING:
@@ -31,14 +37,9 @@ if TYPE_CHECKING:
 LOG_LINES: Final = 15
 ACCOUNTING_PATIENCE: Final = 2.0  # seconds that a person waits for the record of why a job ended
 ROUTE_PATIENCE: Final = 0.3  # seconds that a dead server's route waits for it: qacct may read years of records
-_WORDS: Final = {
-    Phase.HELD: (20, "Job {n} is held, by you or an administrator. It starts when the hold is released."),
-    Phase.ERROR: (20, "Grid Engine cannot start job {n}; asking why."),
-    Phase.DISPATCHED: (40, "Job {n} is being sent to {h}."),
-    Phase.RUNNING: (60, "Job {n} runs on {h}. The server is starting."),
-    Phase.SUSPENDED: (60, "Job {n} is suspended on {h}. It goes on when it is resumed."),
-    Phase.ENDING: (90, "Job {n} is being deleted."),
-}
+# Seconds between looks for the record of a job that has ended; sites write it seconds to minutes later.
+LATE_RECORDS: Final = (2.0, 5.0, 15.0, 30.0, 60.0)
+LOOK: Final = 30.0  # seconds between looks whether patience has ended, where no news comes
 
 
 def folder(policy: SitePolicy, account: pwd.struct_passwd) -> str:
@@ -49,6 +50,12 @@ def folder(policy: SitePolicy, account: pwd.struct_passwd) -> str:
         return names.check_path(path)
     except ValueError as error:
         raise SiteConfigurationError(f"{account.pw_name} cannot start sessions: {error}") from None
+
+
+def patience(policy: SitePolicy, request: ResourceRequest) -> float:
+    """Return for how many seconds the job may wait: the most patient queue that it may run in decides."""
+    queues = fitting_queues(request, policy) or tuple(policy.queues)
+    return float(max(policy.queues[name].patience.seconds for name in queues))
 
 
 def submission(
@@ -62,7 +69,7 @@ def submission(
         tag=record.tag,
         options=(*compat.extra_options(spawner), *submit_options(spec)),
         script=_script(spawner, record, spec),
-        launch=_launch(spawner, record),
+        launch=launch(spawner, record),
         folder=record.folder,
         keep_logs=service.policy.session.keep_logs,
     )
@@ -85,7 +92,8 @@ def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec) -> str:
     return render_job_script(job, [Path(folder) for folder in spawner.service.policy.template_folders])
 
 
-def _launch(spawner: SGESpawner, record: SessionRecord) -> dict[str, Any]:
+def launch(spawner: SGESpawner, record: SessionRecord) -> dict[str, Any]:
+    """Return what the session program is told, secrets included."""
     session = spawner.service.policy.session
     environment = spawner.get_env()
     api = environment["JUPYTERHUB_API_URL"]
@@ -94,70 +102,104 @@ def _launch(spawner: SGESpawner, record: SessionRecord) -> dict[str, Any]:
         "environment": environment,
         "command": [*spawner.cmd, *spawner.get_args()],
         "ports": list(session.ports),
-        "report": {"port": f"{api}/batchspawner", "end": f"{api}/sgehub/end"},
+        "report": {
+            "port": f"{api}/batchspawner",
+            "line": f"{api}/sgehub/line",
+            "end": f"{api}/sgehub/end",
+        },
         "token": spawner.api_token,
         "log_limit": session.log_limit.bytes,
         "bind": "0.0.0.0",  # noqa: S104 - the proxy comes from another host; the server asks for the hub's login
     }
 
 
-def run_started(found: Job | Absent | Unknown) -> float | None:
-    """Return when the job's present run began, as Grid Engine says, or None while that is not known."""
-    return found.started if isinstance(found, Job) and found.host else None
-
-
 async def wait_for_server(spawner: SGESpawner) -> str:
     """Wait until the session reports its port and the table names its host; return the server's URL.
 
-    Raises StartFailed as soon as it is certain that no server will come.
+    Raises StartFailed as soon as it is certain that no server will come. While Grid Engine is silent nothing is.
     """
     service = spawner.service
-    with service.reflector.interest(waiting=True):
-        seen = service.clock()
-        service.reflector.ask_soon()
-        while True:
-            record = spawner.record
-            if record is None:
-                raise StartFailed("The start was given up.", reason="stopped")
-            found = service.find(record)
-            await _fail_if_hopeless(spawner, record, found)
-            if record.port is not None and isinstance(found, Job) and found.host:
-                # From now on another port counts only if the table shows another run.
-                spawner.record = replace(record, host=found.host, run_started=found.started)
-                return _url(spawner, record, found.host)
-            seen = await _news(spawner, seen)
+    service.watch.add(spawner)
+    running_since: float | None = None
+    while True:
+        spawner.news.clear()
+        record = spawner.record
+        if record is None:
+            raise StartFailed("The start was given up.", reason="stopped")
+        found = service.find(record)
+        if isinstance(found, Job):
+            spawner.note_job(record, found)
+        await _fail_if_hopeless(spawner, record, found)
+        record = spawner.record or record
+        url = located(spawner, record, found)
+        if url is not None:
+            spawner.log.info("The server of job %s listens at %s.", record.number, url)
+            return url
+        running_since = _count(spawner, running_since, found)
+        left = _left(spawner, record, running_since, found)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(spawner.news.wait(), min(left, LOOK))
 
 
-def _url(spawner: SGESpawner, record: SessionRecord, host: str) -> str:
-    if not names.HOST.fullmatch(host):
-        raise StartFailed(f"Grid Engine names a host that cannot be one: {host!r}.", reason="cluster")
-    reachable = spawner.service.policy.hosts.get(host, host)
-    spawner.service.watch(spawner)
-    spawner.log.info("The server of job %s listens on %s:%s.", record.number, reachable, record.port)
-    return f"http://{reachable}:{record.port}"
+def located(spawner: SGESpawner, record: SessionRecord, found: Job | Absent | Unknown) -> str | None:
+    """Return the URL of the server, None while it is not certain that it is there and is this session's.
+
+    Either the table shows the run whose port was reported, or, while nobody knows, the session itself has spoken.
+    """
+    if record.port is None or record.host is None:
+        return None
+    known = isinstance(found, Job) and found.host == record.host
+    if not known and not (isinstance(found, Unknown) and spawner.heard):
+        return None
+    if not names.HOST.fullmatch(record.host):
+        raise StartFailed(f"Grid Engine names a host that cannot be one: {record.host!r}.", reason="cluster")
+    return f"http://{spawner.service.policy.hosts.get(record.host, record.host)}:{record.port}"
 
 
-async def _news(spawner: SGESpawner, seen: float) -> float:
-    """Wait for a newer table or a report; return the time of the table that is known now."""
-    reflector = spawner.service.reflector
-    waits = [asyncio.ensure_future(reflector.next_table(seen)), asyncio.ensure_future(spawner.news.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-    spawner.news.clear()
-    return reflector.table.asked_at if reflector.table is not None else seen
+def _count(spawner: SGESpawner, since: float | None, found: Job | Absent | Unknown) -> float | None:
+    """Return since when the job runs as far as the server's start is concerned: a suspended one does not start."""
+    if isinstance(found, Job) and found.state.phase in (Phase.RUNNING, Phase.DISPATCHED):
+        return spawner.service.clock() if since is None else since
+    return None
+
+
+def _left(
+    spawner: SGESpawner, record: SessionRecord, running_since: float | None, found: Job | Absent | Unknown
+) -> float:
+    """Return the seconds that are left for what the start waits for; raise StartFailed when there are none."""
+    now = spawner.service.clock()
+    if running_since is not None:
+        left = running_since + spawner.startup_timeout - now
+        said = (
+            f"Its server did not start within {spawner.startup_timeout:g} seconds on {record.host or 'its host'}."
+        )
+        reason = "too-late"
+    elif isinstance(found, Job) and found.state.phase in (Phase.QUEUED, Phase.HELD):
+        left = record.asked + record.patience - now
+        waited = Duration(int(record.patience)).words()
+        said = (
+            f"Job {record.number} waited {waited} in the queue, which is as long as this site lets sessions wait."
+        )
+        reason = "patience"
+    else:
+        return LOOK
+    if left <= 0:
+        raise StartFailed(f"{said} {telling.describe(spawner)[1]}", reason=reason)
+    return left
 
 
 async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: Job | Absent | Unknown) -> None:
     if spawner.exit_code is not None:
-        raise await _died(spawner, record, f"The server ended at once, with exit status {spawner.exit_code}.")
+        why = f"The server ended at once, with exit status {spawner.exit_code}."
+        if spawner.service.ends.has(record.tag) and spawner.ended:
+            raise StartFailed(str(spawner.ended["why"]), reason="host-lost")
+        raise await _died(spawner, record, why)
     if isinstance(found, Job) and found.state.phase is Phase.ERROR:
-        raise StartFailed(await _error_reason(spawner, found), reason="job-error")
-    if await spawner.service.gone(record):
+        raise StartFailed(await error_reason(spawner, found), reason="job-error")
+    if isinstance(found, Absent) and await spawner.service.gone(record):
         why = await _why(spawner, record)
-        raise await _died(spawner, record, f"Job {record.number} ended before its server was ready. {why}")
+        early = "before its server was ready" if record.port is None else "while nobody looked"
+        raise await _died(spawner, record, f"Job {record.number} ended {early}. {why}".rstrip())
 
 
 async def _died(spawner: SGESpawner, record: SessionRecord, message: str) -> StartFailed:
@@ -168,7 +210,8 @@ async def _died(spawner: SGESpawner, record: SessionRecord, message: str) -> Sta
     return StartFailed(message, reason="job-ended", log=log or "(The job's log is empty.)")
 
 
-async def _error_reason(spawner: SGESpawner, job: Job) -> str:
+async def error_reason(spawner: SGESpawner, job: Job) -> str:
+    """Ask Grid Engine why it could not start a job."""
     try:
         detail = await spawner.service.engine.detail(job.number)
     except ClusterError:
@@ -181,7 +224,26 @@ async def _error_reason(spawner: SGESpawner, job: Job) -> str:
 async def _why(spawner: SGESpawner, record: SessionRecord) -> str:
     """Say why the job ended, if accounting has it by now: some sites write it minutes later."""
     accounting = await _accounting(spawner, record)
-    return "" if accounting is None else why_it_ended(accounting)
+    return "" if accounting is None else _sentence(record, accounting)
+
+
+def _sentence(record: SessionRecord, accounting: Accounting) -> str:
+    return why_it_ended(accounting, h_rt=record.runtime, memory_limit=record.memory)
+
+
+async def learn_why(spawner: SGESpawner, record: SessionRecord) -> None:
+    """Find out why a session ended, when accounting knows it, for the log and for the person who comes back."""
+    for pause in LATE_RECORDS:
+        accounting = await _accounting(spawner, record, pause)
+        if accounting is not None:
+            why = _sentence(record, accounting)
+            spawner.log.info("Job %s of %s has ended: %s", record.number, record.person, why)
+            if spawner.ended is not None and spawner.ended.get("job") == record.number:
+                spawner.ended = {**spawner.ended, "why": why}
+                spawner.commit()
+            return
+        await asyncio.sleep(pause)
+    spawner.log.info("Job %s of %s has ended; accounting does not say why.", record.number, record.person)
 
 
 async def _accounting(spawner: SGESpawner, record: SessionRecord, patience: float = ACCOUNTING_PATIENCE) -> Any:
@@ -197,56 +259,40 @@ async def _accounting(spawner: SGESpawner, record: SessionRecord, patience: floa
 
 
 async def exit_status(spawner: SGESpawner, record: SessionRecord) -> int:
-    """Return the exit status of a job that has ended: reported, accounted, or 1 when nobody knows."""
+    """Return the exit status of a job that has ended: reported, accounted, or 1 when nobody knows.
+
+    Says why in the log, and keeps it for the person.
+    """
     if spawner.exit_code is not None:
         return spawner.exit_code
     accounting = await _accounting(spawner, record, ROUTE_PATIENCE)
-    if accounting is None:
-        return 1
-    spawner.log.info("Job %s of %s: %s", record.number, record.person, why_it_ended(accounting))
-    return int(accounting.exit_status)
+    if spawner.exit_code is None:
+        spawner.exit_code = 1 if accounting is None else int(accounting.exit_status)
+        spawner.note_end("It ended." if accounting is None else _sentence(record, accounting))
+        spawner.service.metrics.session_ended("ended")
+        spawner.service.spawn(learn_why(spawner, record))
+    return spawner.exit_code
 
 
-def too_late(spawner: SGESpawner) -> StartFailed:
-    """Say what was still missing when start_timeout ran out."""
-    _, said = describe(spawner)
-    return StartFailed(
-        f"The session did not start within {spawner.start_timeout} seconds. {said}", reason="too-late"
-    )
+def words(spawner: SGESpawner) -> str:
+    """Name a session for the log."""
+    number = spawner.record.number if spawner.record is not None else None
+    server = f"{spawner.user.name}:{spawner.name}" if spawner.name else spawner.user.name
+    return f"The start of {server}" if number is None else f"Job {number} of {server}"
 
 
-def describe(spawner: SGESpawner) -> tuple[int, str]:
-    """Return progress (percent) and a sentence that says where the start stands."""
-    record = spawner.record
-    if record is None or record.number is None:
-        return 5, "Submitting the job to Grid Engine."
-    failing = spawner.service.reflector.failing_since
-    if failing is not None:
-        return 10, f"Grid Engine is not answering. Job {record.number} keeps its place."
-    found = spawner.service.find(record)
-    if isinstance(found, Absent):
-        return 90, f"Job {record.number} is not in Grid Engine's list any more. Looking for the reason."
-    if not isinstance(found, Job):
-        return 10, f"Grid Engine has taken the request as job {record.number}."
-    if found.state.phase in _WORDS:
-        percent, words = _WORDS[found.state.phase]
-        return percent, words.format(n=record.number, h=found.host or "a host")
-    return 20, f"Job {record.number} waits in the queue. {_place(spawner, found)}"
+def failed(error: Exception) -> StartFailed:
+    """Translate what ended a start into what JupyterHub shows to people."""
+    if isinstance(error, StartFailed):
+        return error
+    if isinstance(error, SubmissionRefusedError):
+        return StartFailed(f"Grid Engine refuses this request: {error}", reason="refused", status_code=400)
+    reason, status = next((found for kind, found in _REASONS.items() if isinstance(error, kind)), ("hub", 500))
+    return StartFailed(str(error), reason=reason, status_code=status)
 
 
-def _place(spawner: SGESpawner, job: Job) -> str:
-    table = spawner.service.reflector.table
-    waiting = [one for one in table.jobs.values() if one.state.phase is Phase.QUEUED] if table else []
-    ahead = sum(1 for one in waiting if one.priority > job.priority)
-    return "No other job is ahead of it." if ahead == 0 else f"Jobs ahead of it: {ahead}."
-
-
-async def events(spawner: SGESpawner) -> AsyncIterator[dict[str, Any]]:
-    """Yield JupyterHub's progress events: one for every change of the sentence."""
-    last = ""
-    while spawner.pending == "spawn":
-        percent, said = describe(spawner)
-        if said != last:
-            last = said
-            yield {"progress": percent, "message": said}
-        await asyncio.sleep(0.5)
+_REASONS: Final[dict[type[Exception], tuple[str, int]]] = {
+    AccountError: ("account", 403),
+    SiteConfigurationError: ("site", 500),
+    ClusterError: ("cluster", 503),
+}

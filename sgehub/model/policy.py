@@ -52,6 +52,10 @@ class ClusterSite(_Closed):
     qmaster_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_QMASTER_PORT.")] = None
     execd_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_EXECD_PORT.")] = None
     arch: Annotated[names.ObjectName | None, Field(description="SGE_ARCH, for example lx-amd64.")] = None
+    host_lost_after: Annotated[
+        DurationValue,
+        Field(description="A host that has not reported to Grid Engine for so long is lost with its sessions."),
+    ] = Duration(15 * 60)
 
 
 class ComplexSite(_Closed):
@@ -71,6 +75,9 @@ class Limits(_Closed):
     memory: Annotated[MemoryValue, Field(description="Most memory of one session, in all.")]
     gpus: Annotated[int, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = 0
     runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
+    patience: Annotated[
+        DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
+    ] = Duration(12 * 3600)
 
 
 class SessionSite(_Closed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from traitlets.config import Config
 from sgehub.hub import form
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.spawner import SGESpawner
+from sgehub.siteconfig import load_site
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 
@@ -21,7 +23,9 @@ SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 def spawner() -> SGESpawner:
     """Return a spawner of alice's default server, as the hub makes it, without a hub."""
     form._typed.set(None)  # each request of a hub has a context of its own, tests share one
-    user = SimpleNamespace(name="alice", settings={}, url="/user/alice/", escaped_name="alice")
+    service = SimpleNamespace(policy=load_site(Path(SITE)), clock=time.time)
+    settings = {"sgehub_services": {SITE: service}}
+    user = SimpleNamespace(name="alice", settings=settings, url="/user/alice/", escaped_name="alice")
     made = SGESpawner(
         user=user, hub=Hub(), orm_spawner=orm.Spawner(name=""), config=Config({"SGESpawner": {"site": SITE}})
     )

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from sgehub.errors import NoAnswerError, SgehubError, SubmissionRefusedError
 from sgehub.gridengine.reflector import JobReflector, Pace
+from sgehub.hub.endings import SETTLED
+from sgehub.hub.ledger import Fate, Ledger
+from sgehub.hub.metrics import Metrics
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.service import HELPER_DEADLINE, ClusterService
+from sgehub.hub.service import ClusterService
 from sgehub.model.job import Job, JobState, JobTable
 from tests.unit.model.site import site
 
 ASKED = 1000.0
+WHY = "it was stopped from the hub"
 RECORD = SessionRecord(tag="0123456789ab", person="alice", folder="/home/alice/.sgehub", token_id=1, asked=ASKED)
 QUICK = Pace(soon=0.001, waiting=0.001, idle=0.001, cost=0.0, longest=0.01)
 
@@ -36,7 +44,7 @@ class Cluster:
         state = JobState.parse("qw")
         self.jobs_there[number] = Job(number, name, owner, state, None, None, 1, ASKED, None, 0.5)
 
-    async def jobs(self) -> JobTable:
+    async def jobs(self, _owners: frozenset[str] | None = None) -> JobTable:
         """Return all jobs; time passes."""
         return JobTable(asked_at=float(next(self._now)), jobs=dict(self.jobs_there))
 
@@ -53,6 +61,10 @@ class Cluster:
             raise NoAnswerError("silent")
         return number not in self.jobs_there
 
+    async def silent_hosts(self) -> frozenset[str]:
+        """Every host reports."""
+        return frozenset()
+
     async def discard(self, _person: str, _folder: str, tag: str) -> bool:
         """Remove the secrets."""
         self.discarded.append(tag)
@@ -66,11 +78,25 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-async def service(cluster: Cluster):
+def ledger() -> Iterator[Ledger]:
+    """Return a ledger in memory."""
+    engine = create_engine("sqlite://")
+    with Session(engine) as session:
+        yield Ledger(session)
+    engine.dispose()
+
+
+@pytest.fixture
+async def service(cluster: Cluster, ledger: Ledger):
     """Return a service on it; its clock stands where the start was asked for."""
     log = logging.getLogger("test")
     reflector = JobReflector(cluster.jobs, pace=QUICK, log=log)
-    yield ClusterService(site(), cluster, reflector, log=log, clock=lambda: ASKED)
+    metrics = Metrics(CollectorRegistry())
+    made = ClusterService(
+        site(), cluster, ledger, log=log, metrics=metrics, reflector=reflector, clock=lambda: ASKED
+    )
+    ledger.begin(RECORD, "")
+    yield made
     await reflector.close()
 
 
@@ -91,15 +117,46 @@ async def test_a_submission_under_way_is_waited_for_and_its_job_deleted(service,
     """The person's Cancel came before qsub's answer."""
     cluster.add(7)
     cluster.add(8, name="theirs", owner="bob")
-    await finish(service.end(RECORD, later(RECORD.answered(7, ASKED))))
+    await finish(service.ends.end(RECORD, "", WHY, submission=later(RECORD.answered(7, ASKED))))
     assert cluster.deleted == [("alice", 7)]
     assert set(cluster.jobs_there) == {8}
     assert cluster.discarded == [RECORD.tag]
 
 
+async def test_a_wish_is_written_down_until_the_job_is_gone(service, cluster, ledger):
+    """A hub that is killed meanwhile finds it again, and carries it out."""
+    cluster.add(7)
+    cluster.trouble = [NoAnswerError("silent")]
+    service.clock = iter_clock()
+    service.ends.end(RECORD.answered(7, ASKED), "", WHY)
+    (entry,) = ledger.entries()
+    assert (entry.fate, entry.why, entry.record.number) == (Fate.END, WHY, 7)
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    assert ledger.entries() == ()
+
+
+async def test_wishes_of_a_hub_before_this_one_are_taken_up(service, cluster, ledger):
+    """Nobody asks for them again."""
+    cluster.add(7)
+    ledger.mark(RECORD.answered(7, ASKED), Fate.END, WHY, ASKED)
+    service.ends.resume()
+    assert service.ends.has(RECORD.tag)
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    assert cluster.deleted == [("alice", 7)]
+
+
+async def test_an_earlier_job_of_the_server_is_ended_before_another_one_may_start(service, cluster):
+    """Also one that no server holds any more."""
+    cluster.add(7)
+    service.ledger.update(RECORD.answered(7, ASKED))
+    await asyncio.wait_for(service.ends.cleared("alice", ""), 20)
+    assert cluster.deleted == [("alice", 7)]
+    assert service.ends.of_server("alice", "") is None
+
+
 async def test_a_refused_submission_needs_no_ending(service, cluster):
     """There is no job, for certain."""
-    await finish(service.end(RECORD, later(SubmissionRefusedError("no"))))
+    await finish(service.ends.end(RECORD, "", WHY, submission=later(SubmissionRefusedError("no"))))
     assert cluster.deleted == []
 
 
@@ -107,16 +164,16 @@ async def test_a_lost_answer_is_healed_by_the_jobs_name(service, cluster):
     """The number is not known, but no other job has that name and owner."""
     cluster.add(6, owner="bob")
     cluster.add(7)
-    await finish(service.end(RECORD, later(NoAnswerError("lost"))))
+    await finish(service.ends.end(RECORD, "", WHY, submission=later(NoAnswerError("lost"))))
     assert cluster.deleted == [("alice", 7)]
     assert set(cluster.jobs_there) == {6}
 
 
 async def test_a_lost_answer_of_a_job_that_never_came_ends_without_a_guess(service, cluster):
     """Only a table that is later than all deadlines settles that there is none."""
-    await finish(service.end(RECORD, later(NoAnswerError("lost"))))
+    await finish(service.ends.end(RECORD, "", WHY, submission=later(NoAnswerError("lost"))))
     assert cluster.deleted == []
-    assert service.reflector.table.asked_at > ASKED + HELPER_DEADLINE
+    assert service.reflector.table.asked_at > ASKED + SETTLED
 
 
 async def test_a_deletion_that_fails_is_tried_again(service, cluster):
@@ -124,7 +181,7 @@ async def test_a_deletion_that_fails_is_tried_again(service, cluster):
     cluster.add(7)
     cluster.trouble = [NoAnswerError("silent"), NoAnswerError("silent")]
     service.clock = iter_clock()
-    await finish(service.end(RECORD.answered(7, ASKED)))
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
     assert cluster.deleted == [("alice", 7)]
 
 
@@ -138,8 +195,8 @@ async def test_a_second_call_joins_the_first(service, cluster):
     """Stop, time-out and the session's report may all ask for the same end."""
     cluster.add(7)
     record = RECORD.answered(7, ASKED)
-    assert service.end(record) is service.end(record)
-    await finish(service.end(record))
+    assert service.ends.end(record, "", WHY) is service.ends.end(record, "", WHY)
+    await finish(service.ends.end(record, "", WHY))
     assert cluster.deleted == [("alice", 7)]
 
 

@@ -1,0 +1,200 @@
+"""Seeing jobs to their end: every wish to delete one is written down first, and kept until the job is gone.
+
+The law of this file: a wish outlives whoever had it, a hub that is killed included. A job is gone when both
+witnesses say so, never earlier; what is deleted is a job of ours by owner, name and number. Nobody waits here for
+ever but tasks of the service itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Final
+
+from sgehub.errors import NoAnswerError, SgehubError
+from sgehub.hub.ledger import Entry, Fate
+from sgehub.hub.record import SessionRecord
+from sgehub.model.job import Job, Phase
+
+if TYPE_CHECKING:
+    from sgehub.hub.service import ClusterService
+
+HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
+SETTLED: Final = HELPER_DEADLINE + 5.0  # seconds after which a qsub without an answer cannot bring a job any more
+# Seconds between tries to delete a job; the last one repeats.
+RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+EAGER: Final = 12.0  # seconds of a pause up to which Grid Engine is asked again and again meanwhile
+
+
+class Endings:
+    """The jobs of one service that are to end."""
+
+    def __init__(self, service: ClusterService) -> None:
+        self._service = service
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._entries: dict[str, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def resume(self) -> None:
+        """Take up the wishes that the hub's database holds."""
+        for entry in self._service.ledger.entries():
+            if entry.fate is not Fate.LIVE and entry.record.tag not in self._tasks:
+                self._service.log.info("%s is still to be deleted: %s", _words(entry.record), entry.why)
+                self._begin(entry, None, 0.0)
+
+    def end(
+        self,
+        record: SessionRecord,
+        server: str,
+        why: str,
+        *,
+        fate: Fate = Fate.END,
+        submission: Awaitable[SessionRecord] | None = None,
+        grace: float = 0.0,
+    ) -> asyncio.Task[None]:
+        """See a job to its end; return the task, which goes on whatever happens to the caller.
+
+        `submission` is a qsub under way, whose answer (the record with its number) is waited for first.
+        With `grace` (seconds) the job may end by itself so long before it is deleted.
+        """
+        entry = Entry(record=record, server=server, fate=fate, why=why, since=self._service.clock())
+        self._service.ledger.mark(record, fate, why, entry.since)
+        task = self._tasks.get(record.tag)
+        if task is None:
+            return self._begin(entry, submission, grace)
+        self._entries[record.tag] = entry
+        return task
+
+    def _begin(
+        self, entry: Entry, submission: Awaitable[SessionRecord] | None, grace: float
+    ) -> asyncio.Task[None]:
+        tag = entry.record.tag
+        self._entries[tag] = entry
+        task = self._tasks[tag] = self._service.spawn(self._end(entry.record, submission, grace))
+        task.add_done_callback(lambda _: self._forget(tag))
+        return task
+
+    def _forget(self, tag: str) -> None:
+        self._tasks.pop(tag, None)
+        self._entries.pop(tag, None)
+
+    def has(self, tag: str) -> bool:
+        """Tell whether the job of that start is being seen to its end."""
+        return tag in self._tasks
+
+    def of_server(self, person: str, server: str) -> Entry | None:
+        """Return a job that must be gone before this server may have another one, or None.
+
+        One whose host is lost does not count: nobody knows when that comes back.
+        """
+        for entry in self._entries.values():
+            if (entry.record.person, entry.server) == (person, server) and entry.fate is Fate.END:
+                return entry
+        return None
+
+    async def cleared(self, person: str, server: str) -> None:
+        """Wait until no earlier job of this server can live; starts that nobody holds any more are ended first."""
+        for entry in self._service.ledger.entries(person):
+            if entry.fate is Fate.LIVE and entry.server == server:
+                self.end(entry.record, server, "the server is started anew")
+        while (earlier := self.of_server(person, server)) is not None:
+            # A host that is found to be lost meanwhile ends the waiting, not the task.
+            await asyncio.wait([self._tasks[earlier.record.tag]], timeout=1.0)
+
+    async def _end(self, record: SessionRecord, submission: Awaitable[SessionRecord] | None, grace: float) -> None:
+        service = self._service
+        if submission is not None:
+            try:
+                record = await submission
+            except NoAnswerError as error:
+                service.log.warning("%s may have been submitted: %s", record.job_name, error)
+            except SgehubError:
+                service.ledger.close(record.tag)
+                return  # there is no job, for certain
+        found = await self.number(record)
+        if found is not None and not (grace and await self._gone_within(found, grace)):
+            await self._delete(found)
+        service.ledger.close(record.tag)
+        await service.discard(record)
+
+    async def number(self, record: SessionRecord) -> SessionRecord | None:
+        """Heal a lost answer of qsub: the job's name is unique, so a table that is late enough settles it.
+
+        Returns None when there is no such job, for certain.
+        """
+        if record.number is not None:
+            return record
+        service = self._service
+        # The process that began this may have been another one, with another clock: ours must have run as long.
+        settled = max(record.asked, service.began) + SETTLED
+        after = service.clock()
+        while True:
+            table = await service.reflector.next_table(after, everybody=True)
+            job = table.by_name(record.job_name, owner=record.person)
+            if job is not None:
+                # Every table from now on is younger than the submission; when that was, nobody knows any better.
+                return record.answered(job.number, record.asked)
+            if after > settled and not table.skipped and not table.broken:
+                return None
+            after = table.asked_at
+
+    async def _delete(self, record: SessionRecord) -> None:
+        """Delete the job, again and again until both witnesses say that it is gone."""
+        if record.number is None:
+            return
+        service = self._service
+        asked = False
+        for pause in chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1])):
+            found = service.find(record)
+            ending = isinstance(found, Job) and found.state.phase is Phase.ENDING
+            if not (asked and ending):
+                asked = await self._ask(record)
+            if await self._gone_within(record, pause + 1.5):
+                service.log.info("%s has ended.", _words(record))
+                return
+            self._note_lost_host(record)
+
+    async def _ask(self, record: SessionRecord) -> bool:
+        number = record.number or 0
+        try:
+            await self._service.engine.cancel(record.person, number)
+        except SgehubError as error:
+            self._service.log.warning("%s is not deleted yet: %s", _words(record), error)
+            return False
+        return True
+
+    def _note_lost_host(self, record: SessionRecord) -> None:
+        """Let the person start anew when the job cannot end because its host is gone."""
+        service = self._service
+        found = service.find(record)
+        entry = self._entries.get(record.tag)
+        host = found.host if isinstance(found, Job) else None
+        if entry is not None and entry.fate is Fate.END and host and service.hosts.lost(host):
+            why = f"its host {host} is lost; it is deleted when that returns"
+            service.ledger.mark(record, Fate.LOST, why, service.clock())
+            self._entries[record.tag] = Entry(record, entry.server, Fate.LOST, why, service.clock())
+            service.log.warning("%s: %s.", _words(record), why)
+
+    async def _gone_within(self, record: SessionRecord, seconds: float) -> bool:
+        """Wait for the job to leave the table, at most so long."""
+        service = self._service
+        until = service.clock() + seconds
+        eager = seconds < EAGER
+        while (left := until - service.clock()) > 0:
+            if eager:
+                service.reflector.ask_soon()
+            try:
+                await asyncio.wait_for(service.reflector.next_table(service.clock(), eager=eager), left)
+            except asyncio.TimeoutError:
+                return False
+            if await service.gone(record):
+                return True
+            await asyncio.sleep(min(1.0, left))
+        return False
+
+
+def _words(record: SessionRecord) -> str:
+    return f"Job {record.number or record.job_name} of {record.person}"

@@ -1,0 +1,159 @@
+"""What Grid Engine's list tells a session, and what follows from it. See `watching`, which calls.
+
+A part of SGESpawner that knows the states of a job and nothing of JupyterHub's order of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import object_session
+
+from sgehub.hub import resuming, starting, telling
+from sgehub.hub.gate import Gate
+from sgehub.hub.ledger import Fate
+from sgehub.hub.record import SessionRecord
+from sgehub.model.job import Absent, Job, Phase, Unknown
+
+
+class Following(Gate):
+    """The part of a spawner that hears of its job."""
+
+    record: SessionRecord | None
+    exit_code: int | None
+    ended: dict[str, Any] | None
+    news: asyncio.Event
+    active: bool
+    ready: bool
+    pending: str | None
+    name: str
+    orm_spawner: Any
+    job_id: str
+    get_state: Callable[[], dict[str, Any]]
+    poll_and_notify: Any
+    _line: Callable[[], None] | None
+    _last_phase: Phase | None
+
+    def is_present(self, record: SessionRecord) -> bool:
+        """Tell whether this start is still the present one."""
+        return self.record is not None and self.record.tag == record.tag
+
+    def current(self, record: SessionRecord) -> SessionRecord:
+        """Return what is known by now of a start: much may have been reported while somebody waited."""
+        return self.record if self.record is not None and self.is_present(record) else record
+
+    def take(self, before: SessionRecord, after: SessionRecord) -> None:
+        """Keep what has become known of a start, in the ledger and, if it is still the present one, here."""
+        if self.is_present(before):
+            self.record = after
+            self.job_id = str(after.number or "")
+            self.orm_spawner.state = self.get_state()  # the ledger commits it together with its own row
+        self.service.ledger.update(after)
+
+    def commit(self) -> None:
+        """Write the state to the hub's database now: the hub itself does so only after `start`."""
+        session = object_session(self.orm_spawner)
+        if session is None:  # the server was deleted meanwhile
+            return
+        try:
+            self.orm_spawner.state = self.get_state()
+            session.commit()
+        except SQLAlchemyError as error:
+            session.rollback()
+            self.log.error(  # noqa: TRY400 - the sentence says it all
+                "The state of %s's %s could not be written to the hub's database: %s",
+                self.user.name,
+                self.name or "default server",
+                error,
+            )
+
+    @property
+    def queued(self) -> bool:
+        """Whether the job's place among all jobs matters."""
+        return self.record is not None and self.record.host is None
+
+    @property
+    def eager(self) -> bool:
+        """Whether a change is expected soon, or only the table would show the end: the session has no line."""
+        return self._line is None or self.pending is not None
+
+    def job_seen(self, found: Job | Absent | Unknown) -> None:
+        """Hear what the newest table says, whenever that has changed."""
+        record = self.record
+        if record is None:
+            return
+        if isinstance(found, Job):
+            self.note_job(record, found)
+        self.news.set()
+        if not self.ready:
+            return  # whoever waits for the start has heard
+        if isinstance(found, Absent):
+            self.service.spawn(self.poll_and_notify())
+        elif isinstance(found, Job) and found.state.phase is Phase.ERROR:
+            self.service.spawn(self._broken(record, found))
+
+    def note_job(self, record: SessionRecord, job: Job) -> None:
+        """Keep what the table shows of the job; doing so again changes nothing."""
+        phase = job.state.phase
+        if another_run(record, job):
+            self.service.spawn(resuming.renew(self, record, job))  # type: ignore[arg-type] # it is part of one
+        elif job.host is not None and phase in (Phase.RUNNING, Phase.SUSPENDED):
+            if record.run_started is None and job.queue:
+                self.service.metrics.left_queue(
+                    job.queue, max(0.0, self.service.clock() - (record.submitted or record.asked))
+                )
+            placed = record.placed(job.host, job.started)
+            if placed is not record:
+                self.take(record, placed)
+        if phase is not self._last_phase:
+            self._last_phase = phase
+            said = telling.NOTEWORTHY.get(phase)
+            if said is not None:
+                self.log.warning(
+                    "Job %s of %s %s", job.number, record.person, said.format(state=job.state, host=job.host)
+                )
+
+    async def _broken(self, record: SessionRecord, job: Job) -> None:
+        """End a session whose job Grid Engine has put into the error state, for instance after a re-run."""
+        why = await starting.error_reason(self, job)  # type: ignore[arg-type] # it is part of one
+        self.give_up(record, why, cause="failed")
+        await self.poll_and_notify()
+
+    def host_lost(self, host: str) -> None:
+        """Let the person start anew: nobody knows when the host comes back, and with it the job."""
+        record = self.record
+        if record is None or self.exit_code is not None:
+            return
+        why = f"Its execution host {host} is lost: it has not reported to Grid Engine for too long."
+        self.log.error("Job %s of %s counts as lost: %s", record.number, record.person, why)
+        self.exit_code = 1
+        self.give_up(record, why, cause="host-lost", fate=Fate.LOST)
+        self.news.set()
+        if self.ready:
+            self.service.spawn(self.poll_and_notify())
+
+    def give_up(
+        self, record: SessionRecord, why: str, *, cause: str = "ended", fate: Fate = Fate.END, grace: float = 0.0
+    ) -> None:
+        """End this session because of something that has happened to it."""
+        if self.exit_code is None:
+            self.exit_code = 1
+        self.service.watch.drop(self)
+        self.note_end(why)
+        self.service.metrics.session_ended(cause)
+        self.service.ends.end(record, self.name, why, fate=fate, grace=grace)
+
+    def note_end(self, why: str) -> None:
+        """Keep why a session or a start ended, for the person who comes back to it."""
+        number = self.record.number if self.record is not None else None
+        self.ended = {"job": number, "at": self.service.clock(), "why": why}
+        self.commit()
+
+
+def another_run(record: SessionRecord, job: Job) -> bool:
+    """Tell whether the table shows another run of the job than the one that is known."""
+    known = record.host is not None
+    return known and job.state.rerun and (job.host, job.started) != (record.host, record.run_started)

@@ -1,0 +1,115 @@
+"""What the session itself tells the hub, by `api`: its port, its end, and by an open line that it lives.
+
+A part of SGESpawner that knows one start and nothing of HTTP. What a session says is believed of itself only, and
+only as far as the table allows: a session that is killed says nothing, so that silence means nothing either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from sgehub.errors import NoAnswerError
+from sgehub.hub import resuming, starting
+from sgehub.hub.following import Following, another_run
+from sgehub.hub.record import SessionRecord
+from sgehub.model.job import Job
+
+END_ANSWER: Final = 1.5  # seconds that a session waits for the end of its route; it tries for 5
+ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
+SIGNALLED: Final = 128  # smaller exit statuses are the server's own
+RERUN_LOOK: Final = 1.0  # seconds for the table that tells an end by a signal from another run; see END_ANSWER
+END_GRACE: Final = 15.0  # seconds that a job may take to end by itself after its server has ended
+
+
+class Reports(Following):
+    """The part of a spawner that listens to its session."""
+
+    heard: bool  # whether the session itself has spoken to this hub, which proves that it lives
+    _doubted: float | None  # since when another port than before is reported
+    poll_and_notify: Any
+
+    def accept_port(self, port: int) -> bool | None:
+        """Take the port that the server of this very start listens on.
+
+        The same port again is fine; another one only for a new run of the job. Returns whether it is taken, None
+        if only a newer table can tell.
+        """
+        record = self.record
+        if record is None or self.exit_code is not None:
+            return False
+        if record.port not in (None, port):
+            return self._another_port()
+        self.heard = True
+        if record.port is None:
+            self.take(record, replace(record, port=port))
+        self.news.set()
+        self.service.reflector.ask_soon()
+        return True
+
+    def _another_port(self) -> bool | None:
+        """Judge another port than before: `renew` forgets the old one as soon as the table shows another run."""
+        service = self.service
+        table = service.reflector.table
+        if self._doubted is None or table is None or table.asked_at <= self._doubted:
+            self._doubted = self._doubted or service.clock()
+            service.reflector.ask_soon()
+            return None
+        self._doubted = None
+        return False
+
+    def line_opened(self, close: Callable[[], None]) -> None:
+        """Know that the session lives as long as its line is open."""
+        self._line = close
+
+    def line_closed(self) -> None:
+        """Look at once: either the session has ended, or the network between has failed."""
+        self._line = None
+        self.service.reflector.ask_soon()
+
+    def hang_up(self) -> None:
+        """Close the session's line from this side."""
+        line, self._line = self._line, None
+        if line is not None:
+            line()
+
+    async def accept_end(self, exit_code: int) -> None:
+        """Take the session's word that its server has ended: the route goes now, the job by itself."""
+        if self.record is None or self.exit_code is not None:
+            return
+        self.exit_code = exit_code
+        self.news.set()
+        self.service.reflector.ask_soon()
+        if self.record.port is not None:  # else no route has been made, and none will be
+            # The session holds its port until we answer, but not for long.
+            await asyncio.wait([self.service.spawn(self._ended(self.record))], timeout=END_ANSWER)
+
+    async def _ended(self, record: SessionRecord) -> None:
+        """Take the route away; one that the hub is about to make as soon as it is there."""
+        while self.pending in {"spawn", "check"} and self.is_present(record):  # noqa: ASYNC110 - the hub has no event for it
+            await asyncio.sleep(ROUTE_LOOK)
+        if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record):
+            return
+        if self.ready and self.record == record:
+            self.give_up(record, f"Its server ended with exit status {self.exit_code}.", grace=END_GRACE)
+            self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
+            await self.poll_and_notify()
+
+    async def _runs_again(self, record: SessionRecord) -> bool:
+        """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
+
+        Both may overlap: 8.1.9 ends the old run seconds after the new one has begun elsewhere.
+        """
+        service = self.service
+        with suppress(asyncio.TimeoutError, NoAnswerError):
+            await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
+        if self.record != record:
+            return True  # the watch was quicker
+        found = service.find(record)
+        if isinstance(found, Job) and another_run(record, found):
+            await resuming.renew(self, record, found)  # type: ignore[arg-type] # it is part of one
+            return True
+        return False

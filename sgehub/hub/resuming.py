@@ -1,0 +1,214 @@
+"""Sessions that a hub before this one has started, and jobs that Grid Engine starts once more.
+
+JupyterHub asks each recorded server for its URL when it starts, and has no time for an answer that takes hours:
+one that waits keeps the routes of all others waiting, one that raises ends the hub, and until the answer comes
+nobody can cancel. The law of this file: what is not certain within seconds becomes a start of its own, with
+progress, cancellation and route; the question stays unanswered for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timezone
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from jupyterhub import orm
+from jupyterhub.utils import url_escape_path, url_path_join, wait_for_http_server
+from sqlalchemy.orm import object_session
+
+from sgehub.errors import SgehubError
+from sgehub.hub import starting
+from sgehub.hub.record import SessionRecord
+from sgehub.hub.refusals import StartFailed
+from sgehub.model.job import Job
+
+if TYPE_CHECKING:
+    from sgehub.hub.spawner import SGESpawner
+
+SOON: Final = 3.0  # seconds in which a running session is adopted as it is
+ANSWER: Final = 2.0  # seconds for a server to answer
+AGAIN: Final = 3.0  # seconds between tries to reach a server that should be there
+
+
+async def url(spawner: SGESpawner) -> str:
+    """Return the URL of the running server, or start waiting for it and never return. Never raises."""
+    with suppress(asyncio.TimeoutError, SgehubError, StartFailed):
+        found = await asyncio.wait_for(_adopted(spawner), SOON)
+        if found is not None:
+            spawner.log.info("%s runs on and is adopted.", starting.words(spawner))
+            # JupyterHub takes any other text for a change of the address.
+            known = str(spawner.server.url)
+            return known if known.startswith(f"{found}/") else found
+    start_again(spawner)
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody ends this waiting")
+
+
+async def _adopted(spawner: SGESpawner) -> str | None:
+    """Return the URL of a session that runs and answers; None if that cannot be so."""
+    service = spawner.service
+    service.watch.add(spawner)
+    while (record := spawner.record) is not None and record.port is not None and record.host is not None:
+        spawner.news.clear()
+        found = service.find(record)
+        address = starting.located(spawner, record, found)
+        if address is not None and await _answers(spawner, address):
+            return address
+        if isinstance(found, Job) and address is None:
+            return None  # it is queued, or in another run
+        await spawner.news.wait()
+    return None
+
+
+async def _answers(spawner: SGESpawner, address: str) -> bool:
+    """Tell whether a server answers there, in time."""
+    path = url_path_join(address, spawner.server.base_url, "api")
+    try:
+        await wait_for_http_server(path, timeout=ANSWER)
+    except Exception:  # noqa: BLE001 - whatever it is, it is no answer
+        return False
+    return True
+
+
+def start_again(spawner: SGESpawner) -> None:
+    """Make a recorded server a starting one, as if somebody had pressed Start when it was submitted."""
+    spawner._check_pending = False  # noqa: SLF001 - JupyterHub's flags: it knows no other way to wait
+    spawner._spawn_pending = True  # noqa: SLF001 - as above
+    future = spawner._spawn_future = spawner.service.spawn(_again(spawner))  # noqa: SLF001 - as above
+
+    def done(ended: asyncio.Task[Any]) -> None:
+        if ended.cancelled() or ended.exception() is None:
+            spawner._spawn_future = None  # noqa: SLF001 - as above
+        spawner._spawn_pending = False  # noqa: SLF001 - as above
+
+    future.add_done_callback(done)
+
+
+async def _again(spawner: SGESpawner) -> None:
+    user, name = spawner.user, spawner.name
+    first = spawner.record is not None and spawner.record.port is None
+    try:
+        await _heal(spawner)
+        address = await starting.wait_for_server(spawner)
+        while not first and not await _answers(spawner, address):
+            # It ran before and its job lives: a network that fails ends no session.
+            await asyncio.sleep(AGAIN)
+            address = await starting.wait_for_server(spawner)
+        _write(spawner, address)
+        await user._wait_up(spawner)  # noqa: SLF001 - what a start does next; it stops the server if that fails
+        await user.settings["proxy"].add_user(user, name)
+    except asyncio.CancelledError:
+        raise  # by a person, who stops the server now, or by the end of the hub: nothing is deleted here
+    except Exception as error:
+        await _stop(spawner, error, first=first)
+        raise
+    if first:
+        spawner.note_ready()
+        spawner.service.metrics.start_ended("ready")
+    if not spawner._callbacks:  # noqa: SLF001 - a server that starts once more has them
+        spawner.add_poll_callback(_stopped, spawner)
+    spawner.start_polling()
+    spawner.log.info("%s is reachable.", starting.words(spawner))
+
+
+async def _heal(spawner: SGESpawner) -> None:
+    """Find the job of a start whose hub ended between qsub and its answer, by its name."""
+    record = spawner.record
+    if record is not None and record.number is None:
+        healed = await spawner.service.ends.number(record)
+        if healed is None or healed.number is None or healed.submitted is None:
+            raise StartFailed(
+                "The hub ended while it submitted the job, which never reached Grid Engine.", reason="cluster"
+            )
+        spawner.take(record, spawner.current(record).answered(healed.number, healed.submitted))
+
+
+def _write(spawner: SGESpawner, address: str) -> None:
+    """Write the server's address where JupyterHub looks for it."""
+    parts = urlsplit(address)
+    server = spawner.server
+    server.proto, server.ip, server.port = parts.scheme, parts.hostname, parts.port
+    spawner.commit()
+
+
+async def _stop(spawner: SGESpawner, error: Exception, *, first: bool) -> None:
+    """Do what JupyterHub does after a start that has failed, or after a session that has ended."""
+    failed = starting.failed(error)
+    spawner.note_end(str(failed.jupyterhub_message).partition("\n")[0])
+    if first:
+        spawner.service.metrics.start_ended(failed.reason)
+        spawner.log.error("%s did not start: %s", starting.words(spawner), failed)
+    else:
+        spawner.service.metrics.session_ended("ended")
+        spawner.log.warning("%s is over: %s", starting.words(spawner), failed)
+    if spawner.server is not None:
+        await _stopped(spawner)
+
+
+async def _stopped(spawner: SGESpawner) -> None:
+    """Take the route away and clean up after a server that has ended."""
+    user, name = spawner.user, spawner.name
+    await user.settings["proxy"].delete_user(user, name)
+    await user.stop(name)
+
+
+async def renew(spawner: SGESpawner, record: SessionRecord, job: Job) -> None:
+    """Let another run of the job begin: new secrets for it, no route until it reports.
+
+    Grid Engine runs a job again, on this host or another one, when an administrator reschedules it. The secrets
+    of the first run are gone by then, and its token must not be worth anything on the host that was left.
+    """
+    if not spawner.is_present(record) or spawner.record != record:
+        return
+    spawner.log.warning(
+        "Job %s of %s is run again by Grid Engine (%s). Its session gets new secrets and starts anew.",
+        job.number,
+        record.person,
+        job.state,
+    )
+    fresh = _new_token(spawner, record)
+    spawner.take(record, fresh)
+    spawner.heard, spawner.exit_code = False, None
+    spawner.hang_up()
+    if spawner.ready:
+        start_again(spawner)
+        with suppress(Exception):  # the route is made anew in any case
+            await spawner.user.settings["proxy"].delete_user(spawner.user, spawner.name)
+    try:
+        await spawner.service.engine.rewrite_launch(
+            record.person, record.folder, record.tag, starting.launch(spawner, fresh)
+        )
+    except SgehubError as error:
+        spawner.log.error("Job %s of %s cannot start anew: %s", job.number, record.person, error)  # noqa: TRY400 - the sentence says it all
+    spawner.news.set()
+
+
+def _new_token(spawner: SGESpawner, record: SessionRecord) -> SessionRecord:
+    """Replace the token of a start, also as the secret by which its server logs people in."""
+    user = spawner.user
+    session = object_session(spawner.orm_spawner)
+    if session is None:
+        raise StartFailed("The server was deleted meanwhile.", reason="stopped")
+    old = session.get(orm.APIToken, record.token_id)
+    scopes = list(old.scopes) if old is not None and record.is_token(old) else None
+    spawner.api_token = user.new_api_token(note=f"Server at {spawner.server.base_url}", scopes=scopes)
+    token = orm.APIToken.find(session, spawner.api_token)
+    if old is not None and record.is_token(old):
+        session.delete(old)
+    provider = user.settings.get("oauth_provider")
+    if provider is not None:
+        client = orm.OAuthClient
+        known = session.query(client).filter_by(identifier=spawner.oauth_client_id).first()
+        provider.add_client(
+            spawner.oauth_client_id,
+            spawner.api_token,
+            url_path_join(user.url, url_escape_path(spawner.name), "oauth_callback"),
+            allowed_scopes=list(known.allowed_scopes) if known is not None else None,
+            description=f"Server at {spawner.server.base_url}",
+        )
+    session.commit()
+    made = token.created.replace(tzinfo=timezone.utc).timestamp()
+    return replace(record.renewed(token.id, made))
