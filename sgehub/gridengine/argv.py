@@ -89,9 +89,10 @@ def qstat_list(folder: str, owners: Collection[str] | None = None) -> list[str]:
     return [f"{folder}/qstat", "-u", whose, "-s", "prs", "-xml"]
 
 
-def qstat_detail(folder: str, number: int) -> list[str]:
-    """Ask for all there is to know of one job."""
-    return [f"{folder}/qstat", "-j", str(number), "-xml"]
+def qstat_detail(folder: str, job: int | str) -> list[str]:
+    """Ask for all there is to know of one job, by its number or by a name without wildcards."""
+    wanted = str(job) if isinstance(job, int) else _checked(_NAME, job, "job name")
+    return [f"{folder}/qstat", "-j", wanted, "-xml"]
 
 
 def qacct(folder: str, number: int) -> list[str]:

@@ -107,6 +107,14 @@ class GridEngine:
         completed = await self._ask(argv.qstat_detail(self.settings.bin, number))
         return await by_and_by(read_detail(completed, number))
 
+    async def named(self, name: str) -> JobDetail | Absent:
+        """Return what is known of the job with a name of ours, Absent if Grid Engine answers that there is none.
+
+        Lists may hide a job that this shows. NoAnswerError as in `detail`.
+        """
+        completed = await self._ask(argv.qstat_detail(self.settings.bin, name))
+        return await by_and_by(read_detail(completed, name))
+
     async def accounting(self, number: int, *, owner: str, name: str, submitted_after: float) -> Accounting | None:
         """Return the record of the job's last run, None if there is none (yet: the qmaster writes them late)."""
         records = parse_accounting(await self._ask(argv.qacct(self.settings.bin, number)))

@@ -48,7 +48,9 @@ class Helper:
         answer = await self.call(person, cluster=self._cluster, **request)
         status = answer.get("exit")
         if answer.get("timeout") or not isinstance(status, int):
-            raise NoAnswerError(f"Grid Engine did not answer within {self._deadline:g} seconds.")
+            raise NoAnswerError(
+                f"Grid Engine's command was killed, or did not answer within {self._deadline:g} seconds."
+            )
         stdout, stderr = (str(answer.get(stream, "")).encode() for stream in ("stdout", "stderr"))
         return Completed(status, stdout, stderr)
 

@@ -1,4 +1,4 @@
-"""`qstat -j NUMBER -xml` -> what is known of one job, or that there is none. qstat(1).
+"""`qstat -j JOB -xml`, a number or a name -> what is known of one job, or that there is none. qstat(1).
 
 The law of this file: `Absent` only where Grid Engine says in so many words that this very job does not exist. An
 answer that merely does not speak of the job is no answer.
@@ -17,43 +17,44 @@ from sgehub.gridengine.runner import Completed
 from sgehub.model.job import Absent, JobDetail
 
 # Open Cluster Scheduler 9.2 in one line with "error: " before, plain `qstat -j` of all dialects in two.
-_NOT_EXISTING: Final = re.compile(r"Following jobs do not exist:\s*([0-9, \n]+)")
+_NOT_EXISTING: Final = re.compile(r"Following jobs do not exist:\s*([0-9A-Za-z-, \n]+)")
 
 # Before a reason stand time, user, process: "11/20/2026 12:59:16 [3001:35]: error: ".
 _STAMP: Final = re.compile(r"^[0-9/-]+ [0-9:.]+ (\[[0-9:]+\]: )?(error: )?")
 _NOTHING: Final = re.compile(r"There are no messages available|.*schedd_job_info")
 
 
-def read_detail(completed: Completed, number: int) -> Steps[JobDetail | Absent]:
-    """Read the answer step by step; NoAnswerError unless it speaks of this job.
+def read_detail(completed: Completed, wanted: int | str) -> Steps[JobDetail | Absent]:
+    """Read the answer about a job, by number or by name, step by step; NoAnswerError unless it speaks of this job.
 
     Dialects: 8.1.9 exits 0 with a root `comunication_error` (sic) when the qmaster is down, with `unknown_jobs`
     when there is no such job; 9.1.4 writes the latter ill-formed; 9.2 exits 1 and says so on stderr.
     """
     missing = _NOT_EXISTING.search(text_of(completed.stderr))
     if missing and not completed.stdout.strip():
-        if str(number) in re.split(r"[,\s]+", missing[1]):
+        if str(wanted) in re.split(r"[,\s]+", missing[1]):
             return Absent()
-        raise no_answer(f"qstat -j {number}", completed)
+        raise no_answer(f"qstat -j {wanted}", completed)
     if completed.exit != 0 or not completed.stdout.strip():
-        raise no_answer(f"qstat -j {number}", completed, "it printed nothing.")
+        raise no_answer(f"qstat -j {wanted}", completed, "it printed nothing.")
     try:
         root = yield from tree(completed.stdout)
     except IllFormedError as error:
-        raise _refused(number, f"no whole document ({error}).") from error
+        raise _refused(wanted, f"no whole document ({error}).") from error
     kind = local(root.tag)
-    if kind == "unknown_jobs" and _texts(root, "ST_name") == [str(number)]:
+    if kind == "unknown_jobs" and _texts(root, "ST_name") == [str(wanted)]:
         return Absent()
     if kind != "detailed_job_info":
-        raise _refused(number, " ".join(_texts(root, "AN_text")) or f"it answered with {kind}.")
+        raise _refused(wanted, " ".join(_texts(root, "AN_text")) or f"it answered with {kind}.")
     for element in root.iterfind("djob_info/*"):
-        if element.findtext("JB_job_number", "").strip() == str(number):
-            return _detail(root, element, number)
-    raise _refused(number, "it spoke of another job.")
+        number = element.findtext("JB_job_number", "").strip()
+        if str(wanted) in (number, element.findtext("JB_job_name", "").strip()) and number.isdecimal():
+            return _detail(root, element, int(number))
+    raise _refused(wanted, "it spoke of another job.")
 
 
-def _refused(number: int, why: str) -> Exception:
-    return no_answer(f"qstat -j {number}", Completed(0, b"", b""), why)
+def _refused(wanted: int | str, why: str) -> Exception:
+    return no_answer(f"qstat -j {wanted}", Completed(0, b"", b""), why)
 
 
 def _detail(root: Element, element: Element, number: int) -> JobDetail:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from jupyterhub import apihandlers
 from jupyterhub.apihandlers.users import UserAPIHandler
 from jupyterhub.scopes import needs_scope
+from tornado import web
 
 from sgehub.hub.following import Following
 
@@ -24,20 +25,27 @@ class DeletingUserHandler(UserAPIHandler):  # type: ignore[misc] # JupyterHub is
 
     @needs_scope("delete:users")  # type: ignore[untyped-decorator] # JupyterHub is untyped
     async def delete(self, user_name: str) -> None:
-        """Stop the person's servers of ours, then delete the person."""
+        """Stop the person's servers of ours, then delete the person; 400 while one of them is still stopping."""
         user = self.find_user(user_name)
         if user is not None and user.name != self.current_user.name:
             for name, spawner in list(user.spawners.items()):
-                if isinstance(spawner, Following) and spawner.active and spawner.pending != "stop":
+                if isinstance(spawner, Following) and spawner.active:
                     await self._stop(user, name, spawner)
         await super().delete(user_name)
 
     async def _stop(self, user: Any, name: str, spawner: Any) -> None:
-        """Stop one server as DELETE of a server does."""
-        if spawner.pending and spawner._spawn_future:  # noqa: SLF001 - JupyterHub's handler does the same
+        """Stop one server as DELETE of a server does, or wait for whoever does so already."""
+        if spawner.pending in {"spawn", "check"} and spawner._spawn_future:  # noqa: SLF001 - JupyterHub's handler does the same
             spawner._spawn_future.cancel()  # noqa: SLF001 - as above
             await asyncio.sleep(CANCELLED)
-        await self.stop_single_user(user, name)
+        if spawner.pending == "stop" and spawner._stop_future:  # noqa: SLF001 - as above
+            await asyncio.wait([spawner._stop_future], timeout=self.slow_stop_timeout)  # noqa: SLF001 - as above
+        elif spawner.active:
+            await self.stop_single_user(user, name)
+        if spawner.pending == "stop":
+            raise web.HTTPError(
+                400, f"The server {name!r} of {user.name} is still stopping. Try again in a minute."
+            )
 
 
 def replace_handler() -> None:

@@ -6,9 +6,26 @@ Values only: words and markup stand in ``templates/hub/ended.html``, which form,
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Final
+
+from sgehub.model.job import Accounting
+
+ANNOUNCED: Final = 128 + signal.SIGUSR2  # by qsub -notify: the job is deleted, or has reached a limit
+_KILLED: Final = 100  # accounting(5), "failed": ended by a signal
+
+
+def with_report(accounting: Accounting, reported: int | None) -> Accounting:
+    """Return the record as it would be had the server not ended in order after Grid Engine's announcement.
+
+    `reported` is the exit code that the session itself has told, which ends before its job does.
+    """
+    if reported == ANNOUNCED and not accounting.failed:
+        return replace(accounting, failed=_KILLED, exit_status=ANNOUNCED)
+    return accounting
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
-from sgehub.errors import NoAnswerError, SgehubError
+from sgehub.errors import ClusterError, NoAnswerError, SgehubError
 from sgehub.hub.ledger import Entry, Fate
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Job, Phase
+from sgehub.model.job import Absent, Job, JobDetail, Phase
 
 if TYPE_CHECKING:
     from sgehub.hub.service import ClusterService
@@ -43,7 +44,8 @@ class Endings:
         for entry in self._service.ledger.entries():
             if entry.fate is not Fate.LIVE and entry.record.tag not in self._tasks:
                 self._service.log.info("%s is still to be deleted: %s", _words(entry.record), entry.why)
-                self._begin(entry, None, 0.0)
+                record = entry.record.by_clock(self._service.clock())
+                self._begin(replace(entry, record=record), None, 0.0)
 
     def end(
         self,
@@ -138,8 +140,21 @@ class Endings:
                 # Every table from now on is younger than the submission; when that was, nobody knows any better.
                 return record.answered(job.number, record.asked)
             if after > settled and not table.skipped and not table.broken:
-                return None
+                named = await self._named(record)
+                if isinstance(named, Absent):
+                    return None
+                if named is not None:
+                    return record.answered(named.number, record.asked)
             after = table.asked_at
+
+    async def _named(self, record: SessionRecord) -> JobDetail | Absent | None:
+        """Call the second witness, who sees jobs that a list may hide; None if there is no answer."""
+        try:
+            named = await self._service.engine.named(record.job_name)
+        except ClusterError as error:
+            self._service.log.warning("Nobody confirms that %s was never submitted: %s", record.job_name, error)
+            return None
+        return named if isinstance(named, JobDetail) and named.owner == record.person else Absent()
 
     async def _delete(self, record: SessionRecord) -> None:
         """Delete the job, again and again until both witnesses say that it is gone."""

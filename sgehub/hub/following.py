@@ -36,6 +36,7 @@ class Following(Gate):
     poll_and_notify: Any
     _line: Callable[[], None] | None
     _last_phase: Phase | None
+    _submission: asyncio.Task[SessionRecord] | None
 
     def is_present(self, record: SessionRecord) -> bool:
         """Tell whether this start is still the present one."""
@@ -98,6 +99,8 @@ class Following(Gate):
     def note_job(self, record: SessionRecord, job: Job) -> None:
         """Keep what the table shows of the job; doing so again changes nothing."""
         phase = job.state.phase
+        if self._submission is not None:  # by this hub: the clock of the one before may have been another
+            self.service.compare_clocks(record.submitted, job)
         if another_run(record, job):
             self.service.spawn(resuming.renew(self, record, job))  # type: ignore[arg-type] # it is part of one
         elif job.host is not None and phase in (Phase.RUNNING, Phase.SUSPENDED):

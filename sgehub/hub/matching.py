@@ -28,6 +28,7 @@ class Matching:
         self._service = service
         self._read = read
         self._told: set[int] = set()
+        self._strangers: list[tuple[int, str]] = []
         self.orphans = 0
 
     async def run(self) -> None:
@@ -47,11 +48,7 @@ class Matching:
         left = [one for one in found if one.standing is Standing.ORPHAN and one.job is not None]
         self.orphans = len(left)
         self._tell(left)
-        strangers = sum(one.standing is Standing.UNKNOWN for one in found)
-        if strangers:
-            service.log.info(
-                "%d jobs are named like sessions but are not in this hub's ledger; they are left alone.", strangers
-            )
+        self._tell_strangers([one for one in found if one.standing is Standing.UNKNOWN])
         for entry, answer in unseen(table, kept, service.clock()):
             if (
                 isinstance(answer, Absent)
@@ -59,6 +56,18 @@ class Matching:
                 and await service.gone(entry.record)
             ):
                 service.ledger.close(entry.record.tag)
+
+    def _tell_strangers(self, strangers: list[Finding]) -> None:
+        jobs = sorted((one.job.number, one.job.owner) for one in strangers if one.job is not None)
+        if jobs and jobs != self._strangers:
+            more = f" and {len(jobs) - NAMED} more" if len(jobs) > NAMED else ""
+            self._service.log.info(
+                "Named like sessions, but not in this hub's ledger: %s%s. Such jobs are another hub's, or younger "
+                "than this database; they are left alone. `sgehub reap` shows them.",
+                ", ".join(f"job {number} of {owner}" for number, owner in jobs[:NAMED]),
+                more,
+            )
+        self._strangers = jobs
 
     def _tell(self, left: list[Finding]) -> None:
         new = [one for one in left if one.job is not None and one.job.number not in self._told]

@@ -59,6 +59,11 @@ class SessionRecord:
         """Return the record with the number that qsub gave, at `now`."""
         return replace(self, number=number, submitted=now)
 
+    def by_clock(self, now: float) -> SessionRecord:
+        """Return the record for a hub whose clock shows `now`: what was done before it began lies in the past."""
+        submitted = None if self.submitted is None else min(self.submitted, now)
+        return replace(self, asked=min(self.asked, now), submitted=submitted)
+
     def placed(self, host: str, started: float | None) -> SessionRecord:
         """Return the record with the run that the table shows."""
         return (

@@ -27,6 +27,7 @@ class StartFailed(SpawnException):  # type: ignore[misc] # JupyterHub is untyped
     """The session could not start: a sentence that says why, and the last lines of the job's log."""
 
     def __init__(self, message: str, *, reason: str, log: str = "", status_code: int = 500) -> None:
+        self.why = message
         self.jupyterhub_message = f"{message}\n{log}".rstrip()
         self.jupyterhub_html_message = escape(message)
         if log:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sgehub.errors import NoAnswerError
 from sgehub.hub import resuming, starting
+from sgehub.hub.ended import ANNOUNCED
 from sgehub.hub.following import Following, another_run
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Job
@@ -94,7 +95,10 @@ class Reports(Following):
         if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record):
             return
         if self.ready and self.record == record:
-            self.give_up(record, f"Its server ended with exit status {self.exit_code}.", grace=END_GRACE)
+            # Until accounting says why: see learn_why.
+            told = f"Its server ended with exit status {self.exit_code}."
+            why = "Grid Engine has ended its job." if self.exit_code == ANNOUNCED else told
+            self.give_up(record, why, grace=END_GRACE)
             self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
             await self.poll_and_notify()
 

@@ -35,6 +35,9 @@ AGAIN: Final = 3.0  # seconds between tries to reach a server that should be the
 
 async def url(spawner: SGESpawner) -> str:
     """Return the URL of the running server, or start waiting for it and never return. Never raises."""
+    record = spawner.record
+    if record is not None and (past := record.by_clock(spawner.service.clock())) != record:
+        spawner.take(record, past)  # the clock was set back meanwhile: every list would be too old for it
     with suppress(asyncio.TimeoutError, SgehubError, StartFailed):
         found = await asyncio.wait_for(_adopted(spawner), SOON)
         if found is not None:
@@ -42,7 +45,7 @@ async def url(spawner: SGESpawner) -> str:
             # JupyterHub takes any other text for a change of the address.
             known = str(spawner.server.url)
             return known if known.startswith(f"{found}/") else found
-    start_again(spawner)
+    start_again(spawner, served=spawner.record is not None and spawner.record.port is not None)
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nobody ends this waiting")
 
@@ -73,11 +76,14 @@ async def _answers(spawner: SGESpawner, address: str) -> bool:
     return True
 
 
-def start_again(spawner: SGESpawner) -> None:
-    """Make a recorded server a starting one, as if somebody had pressed Start when it was submitted."""
+def start_again(spawner: SGESpawner, *, served: bool) -> None:
+    """Make a recorded server a starting one, as if somebody had pressed Start when it was submitted.
+
+    `served` tells whether people have had it already.
+    """
     spawner._check_pending = False  # noqa: SLF001 - JupyterHub's flags: it knows no other way to wait
     spawner._spawn_pending = True  # noqa: SLF001 - as above
-    future = spawner._spawn_future = spawner.service.spawn(_again(spawner))  # noqa: SLF001 - as above
+    future = spawner._spawn_future = spawner.service.spawn(_again(spawner, served=served))  # noqa: SLF001 - as above
 
     def done(ended: asyncio.Task[Any]) -> None:
         if ended.cancelled() or ended.exception() is None:
@@ -87,13 +93,15 @@ def start_again(spawner: SGESpawner) -> None:
     future.add_done_callback(done)
 
 
-async def _again(spawner: SGESpawner) -> None:
+async def _again(spawner: SGESpawner, *, served: bool) -> None:
     user, name = spawner.user, spawner.name
-    first = spawner.record is not None and spawner.record.port is None
     try:
+        if served:
+            # Nobody knows who listens at the old address by now; a session that lives gets its route back.
+            await user.settings["proxy"].delete_user(user, name)
         await _heal(spawner)
         address = await starting.wait_for_server(spawner)
-        while not first and not await _answers(spawner, address):
+        while served and not await _answers(spawner, address):
             # It ran before and its job lives: a network that fails ends no session.
             await asyncio.sleep(AGAIN)
             address = await starting.wait_for_server(spawner)
@@ -103,9 +111,9 @@ async def _again(spawner: SGESpawner) -> None:
     except asyncio.CancelledError:
         raise  # by a person, who stops the server now, or by the end of the hub: nothing is deleted here
     except Exception as error:
-        await _stop(spawner, error, first=first)
+        await _stop(spawner, error, served=served)
         raise
-    if first:
+    if not served:
         spawner.note_ready()
         spawner.service.metrics.start_ended("ready")
     if not spawner._callbacks:  # noqa: SLF001 - a server that starts once more has them
@@ -134,16 +142,16 @@ def _write(spawner: SGESpawner, address: str) -> None:
     spawner.commit()
 
 
-async def _stop(spawner: SGESpawner, error: Exception, *, first: bool) -> None:
+async def _stop(spawner: SGESpawner, error: Exception, *, served: bool) -> None:
     """Do what JupyterHub does after a start that has failed, or after a session that has ended."""
     failed = starting.failed(error)
     spawner.note_end(str(failed.jupyterhub_message).partition("\n")[0])
-    if first:
-        spawner.service.metrics.start_ended(failed.reason)
-        spawner.log.error("%s did not start: %s", starting.words(spawner), failed)
-    else:
+    if served:
         spawner.service.metrics.session_ended("ended")
-        spawner.log.warning("%s is over: %s", starting.words(spawner), failed)
+        spawner.log.warning("%s is over: %s", starting.words(spawner), failed.why)
+    else:
+        spawner.service.metrics.start_ended(failed.reason)
+        spawner.log.error("%s did not start: %s", starting.words(spawner), failed.why)
     if spawner.server is not None:
         await _stopped(spawner)
 
@@ -174,9 +182,7 @@ async def renew(spawner: SGESpawner, record: SessionRecord, job: Job) -> None:
     spawner.heard, spawner.exit_code = False, None
     spawner.hang_up()
     if spawner.ready:
-        start_again(spawner)
-        with suppress(Exception):  # the route is made anew in any case
-            await spawner.user.settings["proxy"].delete_user(spawner.user, spawner.name)
+        start_again(spawner, served=True)
     try:
         await spawner.service.engine.rewrite_launch(
             record.person, record.folder, record.tag, starting.launch(spawner, fresh)

@@ -29,12 +29,14 @@ from sgehub.hub.matching import Matching
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.orphans import Kept
 from sgehub.hub.record import SessionRecord
+from sgehub.hub.refusals import StartFailed
 from sgehub.hub.watching import Watch
 from sgehub.model.job import Absent, Job, Phase, Unknown
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import load_site
 
 DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
+WRONG_CLOCK: Final = 120.0  # seconds between a submission here and in the list of jobs; qsub may take 30
 
 
 def steady_clock() -> Callable[[], float]:
@@ -96,6 +98,7 @@ class ClusterService:
         self.matching = Matching(self, read)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hidden: set[str] = set()
+        self._clock_compared = False
         metrics.watch(self)
 
     @classmethod
@@ -156,7 +159,7 @@ class ClusterService:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, SgehubError):  # those are somebody's answer
+        if error is not None and not isinstance(error, (SgehubError, StartFailed)):  # those are somebody's answer
             self.log.error("Work in the background has failed.", exc_info=error)
 
     # What is known of a job
@@ -207,6 +210,23 @@ class ClusterService:
         """Return how many waiting jobs stand before this one; None if not everybody's jobs are known."""
         table = self.reflector.table
         return None if table is None else table.ahead_of(job)
+
+    def compare_clocks(self, submitted: float | None, job: Job) -> None:
+        """Say once that hub and Grid Engine differ about the time at which this hub has submitted a job.
+
+        Nothing else follows from it: all other times are compared with times of the same clock.
+        """
+        if self._clock_compared or submitted is None or job.submitted is None:
+            return
+        self._clock_compared = True
+        ahead = submitted - job.submitted
+        if abs(ahead) >= WRONG_CLOCK:
+            self.log.warning(
+                "The hub's clock is %.0f minutes %s the one of Grid Engine. Sessions go on, but the times that "
+                "people read are wrong: compare the clocks of the hub's machine and of the qmaster's.",
+                abs(ahead) / 60,
+                "ahead of" if ahead > 0 else "behind",
+            )
 
     async def discard(self, record: SessionRecord) -> None:
         """Remove what may be left of the secrets of a session that is over. Never raises."""

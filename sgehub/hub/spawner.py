@@ -22,7 +22,7 @@ from traitlets import List, Unicode, default
 
 from sgehub.errors import AccountError, NoAnswerError, SgehubError
 from sgehub.gridengine.client import Submission
-from sgehub.hub import api, compat, deletion, resuming, starting, telling
+from sgehub.hub import api, cancellation, compat, deletion, resuming, starting, telling
 from sgehub.hub.ledger import Fate, LedgerError
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
@@ -36,6 +36,7 @@ from sgehub.model.request import ResourceRequest
 # handlers after it has imported its spawner class, and no later hook exists.
 api.replace_endpoint()
 deletion.replace_handler()
+cancellation.replace_handler()
 
 STOP_PATIENCE = 30.0  # seconds that a person's Stop waits for the job's end; the service goes on after that
 # The hub's own limit for a start is only there to be longer than ours, which know why they end a start.
@@ -93,7 +94,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             failed = starting.failed(error)
             self.note_end(failed.jupyterhub_message.partition("\n")[0])
             self.service.metrics.start_ended(failed.reason)
-            self.log.error("%s did not start: %s", starting.words(self), failed)  # noqa: TRY400 - the sentence says it all
+            self.log.error("%s did not start: %s", starting.words(self), failed.why)  # noqa: TRY400 - the sentence says it all
             raise failed from None
         self.service.metrics.start_ended("ready")
         self.note_ready()
@@ -137,7 +138,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             healed = await service.ends.number(record)
             if healed is None or healed.number is None:
                 self._forget(record)
-                raise
+                raise NoAnswerError(f"No job was submitted, you can start again. {error}") from None
             number = healed.number
         except SgehubError:
             self._forget(record)
@@ -192,7 +193,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             return 0
         if self._submission is not None and not self._submission.done():
             return None
-        if self.exit_code is not None and (self.ready or self.service.ends.has(record.tag)):
+        if self.exit_code is not None and self.service.ends.has(record.tag):  # else it is still being judged
             return self.exit_code
         if await self.service.gone(record):
             return await starting.exit_status(self, record)

@@ -11,16 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sgehub.errors import (
-    AccountError,
-    ClusterError,
-    SgehubError,
-    SiteConfigurationError,
-    SubmissionRefusedError,
-)
+from sgehub.errors import AccountError, ClusterError, SgehubError, SiteConfigurationError, SubmissionRefusedError
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.client import Submission
 from sgehub.hub import compat, telling
+from sgehub.hub.ended import with_report
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.model import names
@@ -236,11 +231,13 @@ async def learn_why(spawner: SGESpawner, record: SessionRecord) -> None:
     for pause in LATE_RECORDS:
         accounting = await _accounting(spawner, record, pause)
         if accounting is not None:
-            why = _sentence(record, accounting)
+            why = _sentence(record, with_report(accounting, spawner.exit_code))
             spawner.log.info("Job %s of %s has ended: %s", record.number, record.person, why)
-            if spawner.ended is not None and spawner.ended.get("job") == record.number:
-                spawner.ended = {**spawner.ended, "why": why}
-                spawner.commit()
+            # JupyterHub has made another spawner meanwhile, if anybody has looked at the server.
+            now = spawner.user.spawners.get(spawner.name, spawner)
+            if isinstance(now, type(spawner)) and now.ended and now.ended.get("job") == record.number:
+                now.ended = {**now.ended, "why": why}
+                now.commit()
             return
         await asyncio.sleep(pause)
     spawner.log.info("Job %s of %s has ended; accounting does not say why.", record.number, record.person)
@@ -278,7 +275,7 @@ def words(spawner: SGESpawner) -> str:
     """Name a session for the log."""
     number = spawner.record.number if spawner.record is not None else None
     server = f"{spawner.user.name}:{spawner.name}" if spawner.name else spawner.user.name
-    return f"The start of {server}" if number is None else f"Job {number} of {server}"
+    return f"The server of {server}" if number is None else f"Job {number} of {server}"
 
 
 def failed(error: Exception) -> StartFailed:

@@ -240,7 +240,8 @@ _FAILURES: Final = {
 _LIMIT: Final = 37
 _FINAL: Final = {0, *range(12, 18), _LIMIT, 100}  # it ran; after other failures it may run again, or be in "E"
 _AFTER_JOB: Final = (17, 100)  # it ran and was ended from outside: qdel, a limit
-_KILLED: Final = {128 + 9, 128 + 12}  # SIGKILL, and SIGUSR2 of -notify
+_KILLED: Final = 128 + signal.SIGKILL
+_ANNOUNCED: Final = 128 + signal.SIGUSR2  # by -notify
 _CRASHED: Final = {128 + 9, 128 + 6, 128 + 11}  # what programs die of when memory ends
 _NOT_STARTED: Final = {126, 127}  # the shell's answers
 _SIGNALS: Final = range(129, 128 + 32)
@@ -265,13 +266,14 @@ def why_it_ended(accounting: Accounting, *, h_rt: int | None = None, memory_limi
         (h_rt is not None and _lasted(accounting) >= h_rt - 1, _reached(h_rt)),
         (full and (failed or status in _CRASHED), f"It used up {memory}."),
         (by_daemon or failed == _LIMIT, "It passed a limit of its runtime or its memory."),
-        (failed in _AFTER_JOB and status in _KILLED, "It was deleted."),
+        (failed in _AFTER_JOB and status == _ANNOUNCED, "It was deleted."),
+        (failed in _AFTER_JOB and status == _KILLED, "It was killed: deleted, or memory ran out on its host."),
         (failed in _AFTER_JOB, "It was ended from outside, probably deleted."),
         (failed, f"Grid Engine reports a failure: {text}."),
         (status == 0, "It ended by itself."),
         (full, f"It ended with exit status {status}, and had used up {memory}."),
         (status in _NOT_STARTED, f"Its program could not be started (exit status {status})."),
-        (status == 128 + signal.SIGKILL, "It was killed on its host, probably because memory ran out."),
+        (status == _KILLED, "It was killed on its host, probably because memory ran out."),
         (status in _SIGNALS, f"It was ended by a signal ({_signal(status - 128)})."),
     )
     return next((sentence for holds, sentence in rules if holds), f"It ended with exit status {status}.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.lab.conftest import MakeHub, Site
+import yaml
+
+from tests.lab.conftest import CONFIG, MakeHub, Site
 
 SOON = 10.0  # seconds from the job's end to the message
 
@@ -63,13 +65,15 @@ def test_what_qsub_refuses_comes_in_its_own_words(make_hub: MakeHub):
     assert 'unknown queue "ghost.q"' in said
 
 
-def test_waiting_longer_than_start_timeout_ends_with_a_reason(make_hub: MakeHub):
+def test_patience_in_the_queue_ends_with_a_reason(make_hub: MakeHub):
     """Not with the hub's empty sentence; and the job does not stay in the queue."""
-    with make_hub(config="c.Spawner.start_timeout = 6") as site:
+    queues = yaml.safe_load((CONFIG / "site.yaml").read_text())["queues"]
+    for limits in queues.values():
+        limits["patience"] = "00:00:06"
+    with make_hub(config="c.Spawner.start_timeout = 2", site={"queues": queues}) as site:
         site.lab.run("head", ["qmod", "-d", "*"])
         try:
             said = refused(site)
         finally:
             site.lab.run("head", ["qmod", "-e", "*"])
-    assert "did not start within 6 seconds" in said
-    assert "waits in the queue" in said
+    assert "waited 6 seconds in the queue" in said

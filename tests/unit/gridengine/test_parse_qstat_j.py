@@ -39,6 +39,17 @@ def test_reasons_of_this_job_come_before_those_of_queues(dialect: str, number: i
     assert 'queue instance "jupyter.q@node01" dropped because it is full' in detail.pending_reasons[2:]
 
 
+def test_a_job_may_be_asked_for_by_its_name() -> None:
+    """A name of ours is one job's; the answer must speak of that name."""
+    found = at_once(read_detail(captured("sge-8.1.9", "j.EQW.qstat-j.xml"), "eqw"))
+    assert isinstance(found, JobDetail)
+    assert (found.number, found.owner) == (75, "alice")
+    with pytest.raises(NoAnswerError):
+        at_once(read_detail(captured("sge-8.1.9", "j.EQW.qstat-j.xml"), "sgehub-0123456789ab"))
+    said = b"error: Following jobs do not exist: sgehub-0123456789ab\n"
+    assert at_once(read_detail(Completed(1, b"", said), "sgehub-0123456789ab")) == Absent()
+
+
 def test_no_messages_are_no_reasons() -> None:
     detail = read(captured("ocs-9.1.4", "j.lost.qstat-j.xml"), 159)
     assert isinstance(detail, JobDetail)

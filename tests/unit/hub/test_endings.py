@@ -19,7 +19,7 @@ from sgehub.hub.ledger import Fate, Ledger
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.service import ClusterService
-from sgehub.model.job import Job, JobState, JobTable
+from sgehub.model.job import Absent, Job, JobDetail, JobState, JobTable
 from tests.unit.model.site import site
 
 ASKED = 1000.0
@@ -34,6 +34,7 @@ class Cluster:
     def __init__(self) -> None:
         self.jobs_there: dict[int, Job] = {}
         self.trouble: list[SgehubError] = []  # raised by the next deletions, one each
+        self.hidden: list[Job] = []  # from the list
         self.silent = False  # qstat -j does not answer
         self.deleted: list[tuple[str, int]] = []
         self.discarded: list[str] = []
@@ -64,6 +65,11 @@ class Cluster:
     async def silent_hosts(self) -> frozenset[str]:
         """Every host reports."""
         return frozenset()
+
+    async def named(self, name: str) -> JobDetail | Absent:
+        """Tell of the job with that name, also of one that the list hides."""
+        found = [job for job in (*self.jobs_there.values(), *self.hidden) if job.name == name]
+        return JobDetail(found[0].number, found[0].owner, name, ASKED) if found else Absent()
 
     async def discard(self, _person: str, _folder: str, tag: str) -> bool:
         """Remove the secrets."""
@@ -174,6 +180,14 @@ async def test_a_lost_answer_of_a_job_that_never_came_ends_without_a_guess(servi
     await finish(service.ends.end(RECORD, "", WHY, submission=later(NoAnswerError("lost"))))
     assert cluster.deleted == []
     assert service.reflector.table.asked_at > ASKED + SETTLED
+
+
+async def test_a_job_that_the_list_hides_is_found_by_its_name(service, cluster):
+    """An account without the right to see others' waiting jobs must not lose one whose answer was lost."""
+    cluster.add(7)
+    cluster.hidden = [cluster.jobs_there.pop(7)]
+    healed = await asyncio.wait_for(service.ends.number(RECORD), 20)
+    assert healed.number == 7
 
 
 async def test_a_deletion_that_fails_is_tried_again(service, cluster):

@@ -216,7 +216,7 @@ G = 1024**3
         ({"exit_status": 127}, "Its program could not be started (exit status 127)."),
         ({"exit_status": H + 11}, "It was ended by a signal (Segmentation fault)."),
         ({"exit_status": H + 9}, "It was killed on its host, probably because memory ran out."),
-        ({"failed": 100, "exit_status": H + 9}, "It was deleted."),
+        ({"failed": 100, "exit_status": H + 9}, "It was killed: deleted, or memory ran out on its host."),
         ({"failed": 100, "exit_status": H + 12}, "It was deleted."),
         ({"failed": 100, "exit_status": 0}, "It was ended from outside, probably deleted."),
         ({"failed": 100, "exit_status": H + 9, "deleted_by": "root@head"}, "It was deleted by root@head."),
