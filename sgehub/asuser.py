@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST = 1 << 20  # bytes, of the request and of each output of a command
 MAX_TAIL = 1 << 16  # bytes of a log that are read
-READ_SECONDS = 5.0  # for the caller to deliver its request
+READ_SECONDS = 20.0  # for the caller to deliver its request; a hub that is very busy is late
 GRACE_SECONDS = 0.5  # between TERM and KILL
 FIRST_PERSON = 1000  # smallest user and group id that are people's, as in login.defs(5)
 MAX_LINKS = 40  # on the way to a file, path_resolution(7)
@@ -149,7 +149,7 @@ def read_request(descriptor: int, until: float) -> bytes:
     data = b""
     while len(data) <= MAX_REQUEST:
         if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-            raise _bad("The request did not end in time.")
+            raise _bad("The request did not arrive in time: the hub or its machine is overloaded. Try again.")
         piece = os.read(descriptor, 1 << 16)
         if not piece:
             return data
@@ -705,9 +705,8 @@ def serve(caller: "str | None", wake: Wakeup) -> "Request":
     """Read the request on stdin and do it. `caller` is the user id that sudo(8) names in SUDO_UID."""
     if 0 in (os.getuid(), os.geteuid()):
         raise RefusedError("root", "sgehub-as-user runs as a person, never as root.")
-    started = time.monotonic()
-    request = check_request(read_request(0, started + READ_SECONDS))
-    until = started + request["deadline"]
+    request = check_request(read_request(0, time.monotonic() + READ_SECONDS))
+    until = time.monotonic() + request["deadline"]
     # The default action of SIGALRM: ends us even while a dead file server keeps us waiting.
     signal.setitimer(signal.ITIMER_REAL, max(0.1, until - time.monotonic()) + 4 * GRACE_SECONDS)
     try:

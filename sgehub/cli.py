@@ -6,6 +6,8 @@ A further command is one function that adds its parser, named in COMMANDS; its p
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 import os
 import signal
 import sys
@@ -19,8 +21,10 @@ from sgehub.errors import SgehubError
 from sgehub.lab import demo
 from sgehub.lab.cluster import Lab
 from sgehub.lab.layout import people_named
+from sgehub.siteconfig import load_site
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
+_NOT_KNOWN = 2
 _INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
@@ -28,7 +32,8 @@ def _lab_up(arguments: argparse.Namespace) -> int:
     lab = Lab(
         arguments.name,
         subnet=arguments.subnet,
-        nodes=arguments.nodes,
+        nodes=arguments.nodes if arguments.simulate is None else arguments.simulate,
+        simulated=arguments.simulate is not None,
         people=people_named(arguments.users),
         install=arguments.install,
     )
@@ -88,6 +93,12 @@ def _add_lab(commands: Commands[argparse.ArgumentParser]) -> None:
     up = action("up", _lab_up, "bring a lab up")
     up.add_argument("--nodes", type=int, default=3, metavar="N", help="execution hosts (default: %(default)s)")
     up.add_argument(
+        "--simulate",
+        type=int,
+        metavar="N",
+        help="have N execution hosts that are names only, where a real qmaster pretends that jobs run",
+    )
+    up.add_argument(
         "--users", type=int, default=3, metavar="N", help="people with accounts (default: %(default)s)"
     )
     up.add_argument(
@@ -141,7 +152,40 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=_demo)
 
 
-COMMANDS: tuple[Callable[[Commands[argparse.ArgumentParser]], None], ...] = (_add_lab, _add_demo)
+def _reap(arguments: argparse.Namespace) -> int:
+    from sgehub.hub import reap  # noqa: PLC0415 - the other commands need not wait for the database's library
+
+    try:
+        policy = load_site(arguments.site)
+        database = reap.open_database(arguments.db or f"sqlite:///{arguments.state}/jupyterhub.sqlite")
+        report = asyncio.run(reap.run(policy, database, end=arguments.end))
+    except SgehubError as error:
+        if arguments.json:
+            print(json.dumps({"status": _NOT_KNOWN, "error": str(error)}))
+        print(f"sgehub: {error}", file=sys.stderr)
+        return _NOT_KNOWN
+    if arguments.json:
+        print(json.dumps({"status": report.status, "jobs": report.rows()}, indent=2))
+    else:
+        print(*report.lines(), sep="\n")
+    return report.status
+
+
+def _add_reap(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `sgehub reap`."""
+    text = "list the hub's jobs that no server holds, and end those of which that is certain"
+    parser = commands.add_parser("reap", help=text, description=f"{text}; run it as the hub's account")
+    parser.add_argument("--end", action="store_true", help="end them; without this, nothing is changed")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the jobs that servers hold")
+    parser.add_argument("--site", type=Path, default=Path("/etc/sgehub/site.yaml"), metavar="FILE")
+    parser.add_argument(
+        "--state", type=Path, default=Path("/srv/jupyterhub"), metavar="FOLDER", help="the hub's own folder"
+    )
+    parser.add_argument("--db", metavar="URL", help="the hub's database, where it is not SQLite in that folder")
+    parser.set_defaults(run=_reap)
+
+
+COMMANDS: tuple[Callable[[Commands[argparse.ArgumentParser]], None], ...] = (_add_lab, _add_demo, _add_reap)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 from sgehub.errors import ClusterError, NoAnswerError
 
@@ -58,10 +58,11 @@ class Runner:
         too long or prints more than `output_limit` bytes.
         """
         async with self._turns:
-            process = await _start(argv, env or {})
+            with _whole(stdin) as file:
+                process = await _start(argv, env or {}, file)
             done = False
             try:
-                completed = await asyncio.wait_for(_converse(process, stdin, output_limit), timeout)
+                completed = await asyncio.wait_for(_converse(process, output_limit), timeout)
                 done = True
             except asyncio.TimeoutError:
                 raise NoAnswerError(f"{_name(argv)} did not answer within {timeout:g} seconds.") from None
@@ -93,12 +94,24 @@ def _name(argv: Sequence[str]) -> str:
     return argv[0].rpartition("/")[2]
 
 
-async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
+@contextlib.contextmanager
+def _whole(data: bytes) -> Iterator[BinaryIO]:
+    """Yield a file in memory that holds the input: all of it is there before the command starts.
+
+    A pipe would have to be fed by the hub's loop, which may come late where many people press Start at once.
+    """
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file
+
+
+async def _start(argv: Sequence[str], env: Mapping[str, str], stdin: BinaryIO) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
-            stdin=pipe,
+            stdin=stdin,
             stdout=pipe,
             stderr=pipe,
             limit=2 * _PIECE,
@@ -116,31 +129,20 @@ async def _start(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subproc
         raise ClusterError(f"{argv[0]} could not be started: {error}.") from error
 
 
-async def _converse(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> Completed:
-    """Feed and read at once, so that no pipe can block; raise _TooMuchError beyond `limit`."""
-    if process.stdin is None or process.stdout is None or process.stderr is None:
+async def _converse(process: asyncio.subprocess.Process, limit: int) -> Completed:
+    """Read both at once, so that no pipe can block; raise _TooMuchError beyond `limit`."""
+    if process.stdout is None or process.stderr is None:
         raise AssertionError("started without pipes")
     tasks = [
-        asyncio.ensure_future(_feed(process.stdin, stdin)),
         asyncio.ensure_future(_read(process.stdout, limit)),
         asyncio.ensure_future(_read(process.stderr, limit)),
     ]
     try:
-        _, stdout, stderr = await asyncio.gather(*tasks)
-        return Completed(await process.wait(), stdout or b"", stderr or b"")
+        stdout, stderr = await asyncio.gather(*tasks)
+        return Completed(await process.wait(), stdout, stderr)
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
-    # A command may end without having read its input: its exit status says what that means.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        pipe.write(data)
-        await pipe.drain()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        pipe.close()
-        await pipe.wait_closed()
 
 
 async def _read(pipe: asyncio.StreamReader, limit: int) -> bytes:

@@ -1,16 +1,28 @@
-"""A start that is cancelled while whoever asked for it still waits for the answer.
+"""A start that is cancelled: while whoever asked for it still waits for the answer, and on a busy machine.
 
 JupyterHub holds the answer back for up to ten seconds, and lets the cancellation through as an error of its own,
-with a traceback in the log. This handler stands in the place of its own and says what has happened.
+with a traceback in the log. And it gives the start one second to end, after which it fails to stop the server. The
+handler that stands in the place of its own says what has happened, and waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import Any, Final
 
 from jupyterhub import apihandlers
 from jupyterhub.apihandlers.users import UserServerAPIHandler
+
+LONGEST: Final = 15.0  # seconds that a start which is cancelled may take to end
+LOOK: Final = 0.05  # seconds between looks; JupyterHub has no event for it
+
+
+async def settled(spawner: Any) -> None:
+    """Wait until nothing is pending that could be cancelled, but not for ever."""
+    until = asyncio.get_running_loop().time() + LONGEST
+    while spawner.pending in {"spawn", "check"} and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - see LOOK
+        await asyncio.sleep(LOOK)
 
 
 class CancellableServerHandler(UserServerAPIHandler):  # type: ignore[misc] # JupyterHub is untyped
@@ -23,6 +35,12 @@ class CancellableServerHandler(UserServerAPIHandler):  # type: ignore[misc] # Ju
         except asyncio.CancelledError:
             self.set_status(HTTPStatus.CONFLICT)
             self.finish({"status": HTTPStatus.CONFLICT, "message": "The start was cancelled."})
+
+    async def stop_single_user(self, user: Any, server_name: str = "") -> Any:
+        """Stop a server, as soon as the start that was cancelled has ended."""
+        if server_name in user.spawners:
+            await settled(user.spawners[server_name])
+        return await super().stop_single_user(user, server_name)
 
 
 def replace_handler() -> None:

@@ -15,6 +15,7 @@ from jupyterhub.apihandlers.users import UserAPIHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from sgehub.hub.cancellation import settled
 from sgehub.hub.following import Following
 
 CANCELLED: Final = 1.0  # seconds that a start which is cancelled may take to end, as JupyterHub gives it
@@ -38,6 +39,7 @@ class DeletingUserHandler(UserAPIHandler):  # type: ignore[misc] # JupyterHub is
         if spawner.pending in {"spawn", "check"} and spawner._spawn_future:  # noqa: SLF001 - JupyterHub's handler does the same
             spawner._spawn_future.cancel()  # noqa: SLF001 - as above
             await asyncio.sleep(CANCELLED)
+            await settled(spawner)
         if spawner.pending == "stop" and spawner._stop_future:  # noqa: SLF001 - as above
             await asyncio.wait([spawner._stop_future], timeout=self.slow_stop_timeout)  # noqa: SLF001 - as above
         elif spawner.active:

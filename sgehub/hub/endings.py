@@ -108,30 +108,33 @@ class Endings:
 
     async def _end(self, record: SessionRecord, submission: Awaitable[SessionRecord] | None, grace: float) -> None:
         service = self._service
+        given_up = 0.0
         if submission is not None:
             try:
                 record = await submission
             except NoAnswerError as error:
                 service.log.warning("%s may have been submitted: %s", record.job_name, error)
+                given_up = service.clock()
             except SgehubError:
                 service.ledger.close(record.tag)
                 return  # there is no job, for certain
-        found = await self.number(record)
+        found = await self.number(record, given_up)
         if found is not None and not (grace and await self._gone_within(found, grace)):
             await self._delete(found)
         service.ledger.close(record.tag)
         await service.discard(record)
 
-    async def number(self, record: SessionRecord) -> SessionRecord | None:
+    async def number(self, record: SessionRecord, since: float = 0.0) -> SessionRecord | None:
         """Heal a lost answer of qsub: the job's name is unique, so a table that is late enough settles it.
 
+        `since` is when the answer was given up (hub's clock); the helper may be at work for some seconds more.
         Returns None when there is no such job, for certain.
         """
         if record.number is not None:
             return record
         service = self._service
         # The process that began this may have been another one, with another clock: ours must have run as long.
-        settled = max(record.asked, service.began) + SETTLED
+        settled = max(record.asked, service.began, since) + SETTLED
         after = service.clock()
         while True:
             table = await service.reflector.next_table(after, everybody=True)
@@ -187,7 +190,8 @@ class Endings:
         found = service.find(record)
         entry = self._entries.get(record.tag)
         host = found.host if isinstance(found, Job) else None
-        if entry is not None and entry.fate is Fate.END and host and service.hosts.lost(host):
+        came = 0.0 if record.host == host or entry is None else entry.since
+        if entry is not None and entry.fate is Fate.END and host and service.hosts.lost(host, came):
             why = f"its host {host} is lost; it is deleted when that returns"
             service.ledger.mark(record, Fate.LOST, why, service.clock())
             self._entries[record.tag] = Entry(record, entry.server, Fate.LOST, why, service.clock())

@@ -34,8 +34,9 @@ class Following(Gate):
     job_id: str
     get_state: Callable[[], dict[str, Any]]
     poll_and_notify: Any
+    came: float  # when this hub saw the job come to its host
     _line: Callable[[], None] | None
-    _last_phase: Phase | None
+    last_phase: Phase | None  # that a table has shown
     _submission: asyncio.Task[SessionRecord] | None
 
     def is_present(self, record: SessionRecord) -> bool:
@@ -100,7 +101,7 @@ class Following(Gate):
         """Keep what the table shows of the job; doing so again changes nothing."""
         phase = job.state.phase
         if self._submission is not None:  # by this hub: the clock of the one before may have been another
-            self.service.compare_clocks(record.submitted, job)
+            self.service.compare_clocks(record.asked, job)
         if another_run(record, job):
             self.service.spawn(resuming.renew(self, record, job))  # type: ignore[arg-type] # it is part of one
         elif job.host is not None and phase in (Phase.RUNNING, Phase.SUSPENDED):
@@ -110,9 +111,10 @@ class Following(Gate):
                 )
             placed = record.placed(job.host, job.started)
             if placed is not record:
+                self.came = self.service.clock()
                 self.take(record, placed)
-        if phase is not self._last_phase:
-            self._last_phase = phase
+        if phase is not self.last_phase:
+            self.last_phase = phase
             said = telling.NOTEWORTHY.get(phase)
             if said is not None:
                 self.log.warning(

@@ -15,6 +15,7 @@ from typing import Final
 from sgehub.errors import SgehubError
 
 LONGEST: Final = 60.0  # seconds between two questions
+SOON: Final = 10.0  # seconds between them while a host is silent: people read that it is
 SHARE: Final = 4  # questions within the time after which a host is lost
 
 
@@ -39,10 +40,13 @@ class HostWatch:
         """Return since when Grid Engine has not heard of a host, None if it has or nobody knows."""
         return self._since.get(host)
 
-    def lost(self, host: str) -> bool:
-        """Tell whether a host has been silent for so long that its sessions are lost."""
+    def lost(self, host: str, came: float = 0.0) -> bool:
+        """Tell whether a host has been silent for so long that a job on it is lost.
+
+        `came` is when the hub saw the job come there: a silence that began before that is over.
+        """
         since = self._since.get(host)
-        return since is not None and self._asked - since >= self._after
+        return since is not None and since >= came and self._asked - since >= self._after
 
     async def look(self) -> None:
         """Ask once, and count the silence. Never raises."""
@@ -73,5 +77,5 @@ class HostWatch:
         """Ask as long as `wanted` says that somebody wants to know."""
         while wanted():
             await self.look()
-            await asyncio.sleep(self.pause)
+            await asyncio.sleep(min(self.pause, SOON) if self._since else self.pause)
         self._since.clear()

@@ -9,7 +9,6 @@ progress, cancellation and route; the question stays unanswered for ever.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
@@ -38,14 +37,21 @@ async def url(spawner: SGESpawner) -> str:
     record = spawner.record
     if record is not None and (past := record.by_clock(spawner.service.clock())) != record:
         spawner.take(record, past)  # the clock was set back meanwhile: every list would be too old for it
-    with suppress(asyncio.TimeoutError, SgehubError, StartFailed):
-        found = await asyncio.wait_for(_adopted(spawner), SOON)
-        if found is not None:
-            spawner.log.info("%s runs on and is adopted.", starting.words(spawner))
-            # JupyterHub takes any other text for a change of the address.
-            known = str(spawner.server.url)
-            return known if known.startswith(f"{found}/") else found
-    start_again(spawner, served=spawner.record is not None and spawner.record.port is not None)
+    service = spawner.service
+    # As the start that it interrupts, a DELETE cancels this; anything else it could not stop.
+    check = spawner._spawn_future = service.spawn(_adopted(spawner))  # noqa: SLF001 - JupyterHub's flags: see start_again
+    await asyncio.wait([check], timeout=SOON)
+    spawner._spawn_future = None  # noqa: SLF001 - as above
+    if check.cancelled():
+        spawner._check_pending = False  # noqa: SLF001 - as above
+    elif (address := check.result() if check.done() and check.exception() is None else None) is not None:
+        spawner.log.info("%s runs on and is adopted.", starting.words(spawner))
+        # JupyterHub takes any other text for a change of the address.
+        known = str(spawner.server.url)
+        return known if known.startswith(f"{address}/") else address
+    else:
+        check.cancel()
+        start_again(spawner, served=spawner.record is not None and spawner.record.port is not None)
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nobody ends this waiting")
 
@@ -106,7 +112,8 @@ async def _again(spawner: SGESpawner, *, served: bool) -> None:
             await asyncio.sleep(AGAIN)
             address = await starting.wait_for_server(spawner)
         _write(spawner, address)
-        await user._wait_up(spawner)  # noqa: SLF001 - what a start does next; it stops the server if that fails
+        if not served:
+            await user._wait_up(spawner)  # noqa: SLF001 - what a start does next; it stops the server if that fails
         await user.settings["proxy"].add_user(user, name)
     except asyncio.CancelledError:
         raise  # by a person, who stops the server now, or by the end of the hub: nothing is deleted here

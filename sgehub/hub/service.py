@@ -36,7 +36,7 @@ from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import load_site
 
 DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
-WRONG_CLOCK: Final = 120.0  # seconds between a submission here and in the list of jobs; qsub may take 30
+WRONG_CLOCK: Final = 60.0  # seconds by which a job seems older than its request, or younger than now
 
 
 def steady_clock() -> Callable[[], float]:
@@ -211,20 +211,21 @@ class ClusterService:
         table = self.reflector.table
         return None if table is None else table.ahead_of(job)
 
-    def compare_clocks(self, submitted: float | None, job: Job) -> None:
-        """Say once that hub and Grid Engine differ about the time at which this hub has submitted a job.
+    def compare_clocks(self, asked: float, job: Job) -> None:
+        """Say once that hub and Grid Engine differ about the time of a job that this hub has `asked` for.
 
         Nothing else follows from it: all other times are compared with times of the same clock.
         """
-        if self._clock_compared or submitted is None or job.submitted is None:
+        when = job.submitted or job.started
+        if self._clock_compared or when is None:
             return
         self._clock_compared = True
-        ahead = submitted - job.submitted
-        if abs(ahead) >= WRONG_CLOCK:
+        ahead, behind = asked - when, when - self.clock()
+        if max(ahead, behind) >= WRONG_CLOCK:
             self.log.warning(
                 "The hub's clock is %.0f minutes %s the one of Grid Engine. Sessions go on, but the times that "
                 "people read are wrong: compare the clocks of the hub's machine and of the qmaster's.",
-                abs(ahead) / 60,
+                max(ahead, behind) / 60,
                 "ahead of" if ahead > 0 else "behind",
             )
 

@@ -62,12 +62,13 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.ended: dict[str, Any] | None = None
         self.exit_code: int | None = None
         self.heard = False  # whether the session itself has spoken to this hub, which proves that it lives
+        self.came = 0.0
         self.news = asyncio.Event()
         self.startup_timeout: float = self.start_timeout  # type: ignore[has-type] # a trait
         self.start_timeout = BEYOND_ALL
         self._submission: asyncio.Task[SessionRecord] | None = None
         self._line: Callable[[], None] | None = None
-        self._last_phase: Phase | None = None
+        self.last_phase: Phase | None = None
         self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
 
@@ -135,7 +136,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         except NoAnswerError as error:
             # The job may be queued all the same: its name, which nobody else has, settles that.
             self.log.warning("Nobody knows whether %s was submitted (%s); looking for it.", record.job_name, error)
-            healed = await service.ends.number(record)
+            healed = await service.ends.number(record, service.clock())
             if healed is None or healed.number is None:
                 self._forget(record)
                 raise NoAnswerError(f"No job was submitted, you can start again. {error}") from None

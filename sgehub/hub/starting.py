@@ -194,6 +194,8 @@ async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: J
     if isinstance(found, Absent) and await spawner.service.gone(record):
         why = await _why(spawner, record)
         early = "before its server was ready" if record.port is None else "while nobody looked"
+        if not why and spawner.last_phase in (Phase.QUEUED, Phase.HELD):  # 8.1.9 accounts for jobs that ran only
+            why = "It was deleted while it waited."
         raise await _died(spawner, record, f"Job {record.number} ended {early}. {why}".rstrip())
 
 
@@ -265,9 +267,10 @@ async def exit_status(spawner: SGESpawner, record: SessionRecord) -> int:
     accounting = await _accounting(spawner, record, ROUTE_PATIENCE)
     if spawner.exit_code is None:
         spawner.exit_code = 1 if accounting is None else int(accounting.exit_status)
-        spawner.note_end("It ended." if accounting is None else _sentence(record, accounting))
-        spawner.service.metrics.session_ended("ended")
-        spawner.service.spawn(learn_why(spawner, record))
+        if spawner.ended is None or spawner.ended.get("job") != record.number:  # a start that failed has said more
+            spawner.note_end("It ended." if accounting is None else _sentence(record, accounting))
+            spawner.service.metrics.session_ended("ended")
+            spawner.service.spawn(learn_why(spawner, record))
     return spawner.exit_code
 
 

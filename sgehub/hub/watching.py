@@ -33,6 +33,10 @@ class Watched(Protocol):
     def eager(self) -> bool:
         """Whether a change is expected soon, or only the table would show the end."""
 
+    @property
+    def came(self) -> float:
+        """When this hub saw the job come to its host, 0.0 if an earlier hub did."""
+
     def job_seen(self, found: Job | Absent | Unknown) -> None:
         """Hear what the newest table says."""
 
@@ -110,7 +114,7 @@ class Watch:
         if seen != self._last[one]:
             self._last[one] = seen
             one.job_seen(found)
-        if record.host is not None and service.hosts.lost(record.host):
+        if record.host is not None and service.hosts.lost(record.host, one.came):
             one.host_lost(record.host)
 
     def _doubt(self, one: Watched, found: Absent) -> None:

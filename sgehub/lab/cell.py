@@ -53,13 +53,13 @@ def write_files(layout: Layout) -> None:
     shutil.copytree(resources / "centry", drafts / "complexes")
     shutil.copytree(resources / "usersets", drafts / "usersets")
     default = (_SHARE / "default-configuration").read_text()
-    drafts.joinpath("configuration").write_text(files.changed(default, files.CONFIGURATION))
+    own = {**files.CONFIGURATION, **(files.SIMULATION if layout.simulated else {})}
+    drafts.joinpath("configuration").write_text(files.changed(default, own))
     _draft(drafts / "complexes", files.complexes())
     _draft(drafts / "usersets", files.usersets(layout))
     _draft(drafts / "projects", files.projects())
     _draft(drafts / "pes", files.parallel_environments())
     _draft(drafts / "hosts", files.host_entries(layout))
-    _draft(drafts / "exechosts", files.execution_hosts(layout))
     _draft(drafts / "queues", files.queues())
     _draft(drafts / "hostgroups", files.host_groups(layout))
     _draft(drafts, {"quotas": files.QUOTAS})
@@ -131,16 +131,18 @@ def start_execds(run: RunOn, hosts: Sequence[str]) -> None:
 def configure(run: RunOn, layout: Layout) -> None:
     """Give a running qmaster what it must be asked for: hosts, queues, quotas, scheduler."""
     drafts = f"{SGE_ROOT}/{_DRAFTS}"
-    scheduler = files.changed(run(HEAD, ["qconf", "-ssconf"]), files.SCHEDULER)
+    own = files.SIMULATED_SCHEDULER if layout.simulated else files.SCHEDULER
+    scheduler = files.changed(run(HEAD, ["qconf", "-ssconf"]), own)
     _draft(layout.sge / _DRAFTS, {"scheduler": scheduler})
     run(HEAD, ["qconf", "-Msconf", f"{drafts}/scheduler"])
-    for host in layout.node_names:
-        run(HEAD, ["qconf", "-Ae", f"{drafts}/exechosts/{host}"])
     for group in files.host_groups(layout):
         run(HEAD, ["qconf", "-Ahgrp", f"{drafts}/hostgroups/{group}"])
+    for values, hosts in files.offers(layout).items():  # the group has made them known
+        run(HEAD, ["qconf", "-rattr", "exechost", "complex_values", values, *hosts])
     for queue in files.QUEUES:
         run(HEAD, ["qconf", "-Aq", f"{drafts}/queues/{queue}"])
-    run(HEAD, ["qconf", "-Arqs", f"{drafts}/quotas"])
+    if not layout.simulated:  # few people fill a large cluster there
+        run(HEAD, ["qconf", "-Arqs", f"{drafts}/quotas"])
 
 
 def wait_for_hosts(run: RunOn, hosts: Sequence[str], seconds: float = 20.0) -> None:

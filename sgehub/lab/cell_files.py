@@ -83,6 +83,8 @@ CONFIGURATION = {
     "reporting_params": "accounting=true reporting=false flush_time=00:00:15 accounting_flush_time=00:00:00 "
     "joblog=false sharelog=00:00:00",
 }
+# The qmaster talks to no execution daemon and pretends that jobs run, as long as their first argument says.
+SIMULATION = {"qmaster_params": "SIMULATE_EXECDS=TRUE"}
 # See sched_conf(5): a person of the lab waits two seconds, not fifteen.
 SCHEDULER = {
     "schedule_interval": "0:0:2",
@@ -90,6 +92,8 @@ SCHEDULER = {
     "flush_finish_sec": "1",
     "schedd_job_info": "true",
 }
+# As on a large site: a reason for each waiting job and queue instance would cost more than all scheduling.
+SIMULATED_SCHEDULER = {**SCHEDULER, "schedd_job_info": "false", "schedule_interval": "0:0:15"}
 # Measured: with any quota that concerns a host, 8.1.9 may leave a job of a PE that asks for this host by
 # `-l h=HOST` pending for ever; `-q '*@HOST'` asks for the same and runs.
 QUOTAS = """{
@@ -205,21 +209,11 @@ def host_groups(layout: Layout) -> dict[str, str]:
     return {name: lines({"group_name": name, "hostlist": " ".join(hosts)}) for name, hosts in groups.items()}
 
 
-def execution_hosts(layout: Layout) -> dict[str, str]:
-    """Return host_conf(5) texts by host: what each offers."""
-    last = layout.node_names[-1]
-    nothing = ("user_lists", "xuser_lists", "projects", "xprojects", "usage_scaling", "report_variables")
-    return {
-        host: lines(
-            {
-                "hostname": host,
-                "load_scaling": "NONE",
-                "complex_values": f"h_vmem={HOST_MEMORY},gpu={GPUS if host == last else 0}",
-                **dict.fromkeys(nothing, "NONE"),
-            }
-        )
-        for host in layout.node_names
-    }
+def offers(layout: Layout) -> dict[str, tuple[str, ...]]:
+    """Return which hosts have which complex_values, host_conf(5)."""
+    last = layout.node_names[-1:]
+    hosts = {0: layout.node_names[:-1], GPUS: last}
+    return {f"h_vmem={HOST_MEMORY},gpu={gpus}": names for gpus, names in hosts.items() if names}
 
 
 def queues() -> dict[str, str]:

@@ -23,7 +23,6 @@ from sgehub.lab.layout import HEAD, NAMED_PEOPLE, Layout
 from sgehub.lab.process import HostProcess
 
 _LOCK_SECONDS = 60.0
-_SUBNETS = tuple(f"10.77.{number}" for number in range(201))
 Report = Callable[[str, float], None]
 
 
@@ -45,7 +44,8 @@ class Lab:
     """A Grid Engine cluster of namespaces on this machine: a head and execution hosts.
 
     `subnet` is chosen among 10.77.0 to 10.77.200 if not given; `install` is the virtual environment the hosts see
-    as /opt/sgehub (None: no such folder); `site` is the checkout whose config/ and scripts/ are copied.
+    as /opt/sgehub (None: no such folder); `site` is the checkout whose config/ and scripts/ are copied. With
+    `simulated`, the execution hosts are names only: the real qmaster pretends that jobs run there.
     """
 
     def __init__(
@@ -58,16 +58,18 @@ class Lab:
         people: Sequence[str] = tuple(NAMED_PEOPLE),
         install: Path | None = Path(sys.prefix),
         site: Path = Path(__file__).parents[2],
+        simulated: bool = False,
     ) -> None:
         place = root or default_root(name)
         self.layout = Layout(
             name=name,
-            subnet=subnet or _free_subnet(place),
+            subnet=subnet or folder.free_subnet(place),
             root=place,
             nodes=nodes,
             people=tuple(people),
             install=install,
             site=site,
+            simulated=simulated,
         )
 
     @classmethod
@@ -153,6 +155,8 @@ class Lab:
             cell.start_qmaster(self._as_root)
         with _phase("configuration", report):
             cell.configure(self._as_root, layout)
+        if layout.simulated:
+            return
         with _phase("execution hosts", report):
             cell.start_execds(self._as_root, layout.node_names)
             cell.wait_for_hosts(self._as_root, layout.node_names)
@@ -175,8 +179,8 @@ class Lab:
                 host.unplug(self.layout, name)
             processes.end(identity)
 
-    def boot(self, name: str) -> None:
-        """Boot a host that is off, with its daemons; returns when they answer."""
+    def boot(self, name: str, *, gridengine: bool = True) -> None:
+        """Boot a host that is off, with its daemons (Grid Engine's own if wanted); returns when they answer."""
         self.address(name)
         with folder.locked(self.root, wait=_LOCK_SECONDS) as lock:
             if host.holder(self.layout, name) is not None:
@@ -187,9 +191,15 @@ class Lab:
             host.connect(self.layout, name)
             if name == HEAD:
                 slapd.start(self._as_root)
-                cell.start_qmaster(self._as_root)
-            else:
-                cell.start_execds(self._as_root, [name])
+            if gridengine:
+                self.start_gridengine(name)
+
+    def start_gridengine(self, name: str) -> None:
+        """Start Grid Engine's daemon on a running host that lacks it: qmaster or execution daemon."""
+        if name == HEAD:
+            cell.start_qmaster(self._as_root)
+        else:
+            cell.start_execds(self._as_root, [name])
 
     def status(self) -> tuple[HostStatus, ...]:
         """Return all hosts and whether they run."""
@@ -281,16 +291,3 @@ def _phase(name: str, report: Report) -> Iterator[None]:
     started = time.monotonic()
     yield
     report(name, time.monotonic() - started)
-
-
-def _free_subnet(root: Path) -> str:
-    """Return the first subnet that no other lab beside `root` has.
-
-    Labs do not see each other: this is for the eyes of people, and two that start at once may choose alike.
-    """
-    used = set()
-    for state in root.parent.glob("sgehub-lab-*/lab.json"):
-        with suppress(OSError, ValueError, KeyError, LabError):
-            if state.parent != root:
-                used.add(Layout.from_json(state.read_text()).subnet)
-    return next((subnet for subnet in _SUBNETS if subnet not in used), _SUBNETS[0])

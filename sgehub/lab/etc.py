@@ -40,9 +40,15 @@ root ALL=(ALL:ALL) ALL
 
 
 def hosts_text(layout: Layout) -> str:
-    """Return /etc/hosts. A host's name never resolves to 127.x, which Grid Engine refuses."""
+    """Return /etc/hosts. A host's name never resolves to 127.x, which Grid Engine refuses.
+
+    The head's own line comes before those of simulated hosts, so that its address means the head.
+    """
     lines = ["127.0.0.1 localhost", "::1 ip6-localhost ip6-loopback"]
-    return "\n".join([*lines, *(f"{layout.address(host)} {host}" for host in layout.hosts)]) + "\n"
+    lines += [f"{layout.address(host)} {host}" for host in layout.hosts]
+    if layout.simulated:
+        lines += [f"{layout.address(HEAD)} {host}" for host in layout.node_names]
+    return "\n".join(lines) + "\n"
 
 
 def _system_lines(text: str, column: int, taken: Iterable[str]) -> list[str]:

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from sgehub.lab import processes
 from sgehub.lab.errors import LabError
+from sgehub.lab.layout import Layout
 
 MARK = "lab.json"
 RECORDS = "holders"
+_SUBNETS = tuple(f"10.77.{number}" for number in range(201))
 _PAUSE = 0.05
 
 
@@ -105,3 +107,16 @@ def _refuse_mounts(root: Path) -> None:
     inside = [point for point in points if point == str(root) or point.startswith(f"{root}/")]
     if inside:
         raise LabError(f"{', '.join(inside)} is mounted below the lab's folder; unmount it first.")
+
+
+def free_subnet(root: Path) -> str:
+    """Return the first subnet that no other lab beside `root` has.
+
+    Labs do not see each other: this is for the eyes of people, and two that start at once may choose alike.
+    """
+    used = set()
+    for state in root.parent.glob("sgehub-lab-*/lab.json"):
+        with suppress(OSError, ValueError, KeyError, LabError):
+            if state.parent != root:
+                used.add(Layout.from_json(state.read_text()).subnet)
+    return next((subnet for subnet in _SUBNETS if subnet not in used), _SUBNETS[0])

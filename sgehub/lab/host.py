@@ -148,6 +148,12 @@ def unplug(layout: Layout, host: str) -> None:
     tool([*entering(layout, FABRIC, {"net": "net"}), "ip", "link", "del", host])
 
 
+def plug(layout: Layout, host: str, *, connected: bool) -> None:
+    """Cut a running host off the others, or join it again: what is sent meanwhile is lost in silence."""
+    state = "up" if connected else "down"
+    tool([*entering(layout, FABRIC, {"net": "net"}), "ip", "link", "set", host, state])
+
+
 def as_user(user: str | None) -> list[str]:
     """Return the arguments that become `user` with all groups of the lab's /etc (root if None), setpriv(1).
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from sgehub.lab import processes
 from sgehub.lab.cluster import Lab
 from sgehub.lab.errors import LabError
 from sgehub.lab.layout import HEAD, HUB_ACCOUNT, HUB_UID
@@ -21,6 +22,7 @@ from sgehub.lab.process import HostProcess
 BIN: Final = "/opt/sgehub/bin"
 STATE: Final = "/srv/jupyterhub"
 PORT: Final = 8000  # of the proxy, on the head
+HUB_PORT: Final = 8081  # of the hub itself, at the head's address
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
 _PROGRAM: Final = (
@@ -62,19 +64,21 @@ class LabHub:
         if made.returncode:
             raise LabError(f"The proxy's secret could not be made: {made.stderr.strip()}")
         argv = [f"{BIN}/configurable-http-proxy", "--ip", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - all of the lab's network, none of the machine's
-        argv += ["--api-ip", "127.0.0.1", "--api-port", "8001", "--default-target", f"http://{HEAD}:8081"]
-        argv += ["--error-target", f"http://{HEAD}:8081/hub/error"]
+        argv += ["--api-ip", "127.0.0.1", "--api-port", "8001", "--default-target", f"http://{HEAD}:{HUB_PORT}"]
+        argv += ["--error-target", f"http://{HEAD}:{HUB_PORT}/hub/error"]
         self._start("proxy", argv, {"CONFIGPROXY_AUTH_TOKEN": made.stdout.strip()})
 
     def start_hub(self, env: Mapping[str, str] | None = None) -> None:
-        """Start the hub alone."""
-        argv = [f"{BIN}/jupyterhub", "-f", "/etc/jupyterhub/jupyterhub_config.py"]
-        self._start("hub", argv, env or {})
+        """Start the hub alone; `env` is set for itself only, not for what makes root its account."""
+        argv = ["/usr/bin/env", *(f"{name}={value}" for name, value in (env or {}).items())]
+        argv += [f"{BIN}/jupyterhub", "-f", "/etc/jupyterhub/jupyterhub_config.py"]
+        self._start("hub", argv, {})
 
-    def wait_ready(self) -> None:
-        """Return when the hub answers through the proxy."""
+    def wait_ready(self, *, proxy: bool = True) -> None:
+        """Return when the hub answers, through the proxy or by itself."""
         until = time.monotonic() + READY_SECONDS
-        argv = [f"{BIN}/python", "-I", "-c", _ASK, f"http://127.0.0.1:{PORT}/hub/health"]
+        address = f"127.0.0.1:{PORT}" if proxy else f"{HEAD}:{HUB_PORT}"
+        argv = [f"{BIN}/python", "-I", "-c", _ASK, f"http://{address}/hub/health"]
         while self.lab.run(HEAD, argv, user=HUB_ACCOUNT).returncode:
             self.check()
             if time.monotonic() > until:
@@ -86,6 +90,12 @@ class LabHub:
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise LabError(f"The {name} has ended:\n{self.log(name)[-2000:]}")
+
+    def pid(self, name: str = "hub") -> int | None:
+        """Return the process number of hub or proxy as this machine sees it, None before it has begun."""
+        process = self._processes.get(name)
+        inside = () if process is None else processes.children(process.pid)
+        return inside[0] if inside else None
 
     def log(self, name: str = "hub") -> str:
         """Return the whole log of "hub" or "proxy"."""

@@ -32,6 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _SUBNET = re.compile(r"(?:\d{1,3}\.){2}\d{1,3}")
 _PERSON = re.compile(r"[a-z][a-z0-9]{0,30}")
 _MOST_HOSTS = 200
+_MOST_SIMULATED = 5000
 _MOST_PEOPLE = 5000
 
 
@@ -64,7 +65,8 @@ class Layout:
     """Where things are in one lab.
 
     `root` is the lab's folder on the machine; `nodes` counts the execution hosts; `install` is the virtual
-    environment seen at /opt/sgehub, or None; `site` is the folder that holds the project's config/ and scripts/.
+    environment seen at /opt/sgehub, or None; `site` is the folder that holds the project's config/ and scripts/;
+    `simulated` execution hosts are names only, which all mean the head.
     """
 
     name: str
@@ -74,9 +76,11 @@ class Layout:
     people: tuple[str, ...]
     install: Path | None
     site: Path
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would become a wrong file, address or account later."""
+        most, kind = (_MOST_SIMULATED, "simulated") if self.simulated else (_MOST_HOSTS, "execution")
         problems = (
             (
                 not _NAME.fullmatch(self.name),
@@ -87,8 +91,8 @@ class Layout:
                 f"The subnet {self.subnet!r} must be three numbers such as 10.77.0.",
             ),
             (
-                not 1 <= self.nodes <= _MOST_HOSTS,
-                f"A lab has 1 to {_MOST_HOSTS} execution hosts, not {self.nodes}.",
+                not 1 <= self.nodes <= most,
+                f"A lab has 1 to {most} {kind} hosts, not {self.nodes}.",
             ),
             (not 1 <= len(self.people) <= _MOST_PEOPLE, f"A lab has 1 to {_MOST_PEOPLE} people."),
             (len(set(self.people)) != len(self.people), "Two people of the lab have the same name."),
@@ -110,12 +114,14 @@ class Layout:
     @property
     def node_names(self) -> tuple[str, ...]:
         """Return the execution hosts, in order; the last one holds the GPUs."""
+        if self.simulated:
+            return tuple(f"sim{number:04d}" for number in range(1, self.nodes + 1))
         return tuple(f"node{number:02d}" for number in range(1, self.nodes + 1))
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Return all hosts, the head first."""
-        return (HEAD, *self.node_names)
+        """Return all hosts that are there, the head first."""
+        return (HEAD,) if self.simulated else (HEAD, *self.node_names)
 
     def address(self, host: str) -> str:
         """Return the IPv4 address of `host`; LabError if the lab has no such host."""

@@ -10,7 +10,8 @@ import pytest
 
 from sgehub.errors import Violation
 from sgehub.hub import form
-from sgehub.hub.ended import Ended
+from sgehub.hub.ended import ANNOUNCED, Ended, with_report
+from sgehub.model.job import Accounting, why_it_ended
 from tests.unit.hub.html import Page
 from tests.unit.model.site import site
 
@@ -134,3 +135,32 @@ def test_a_reason_is_text() -> None:
     page = rendered(last(NOW, why='<script>alert(1)</script> & "so" {{ 7 * 7 }}'))
     assert [one for one in page.elements if one.tag == "script"] == []
     assert '<script>alert(1)</script> & "so" {{ 7 * 7 }}' in page.id("last-session").text
+
+
+@pytest.mark.parametrize(
+    ("failed", "reported", "said"),
+    [
+        (0, ANNOUNCED, "It was deleted."),
+        (0, 0, "It ended by itself."),
+        (0, None, "It ended by itself."),
+        (37, ANNOUNCED, "It passed a limit of its runtime or its memory."),
+    ],
+)
+def test_a_server_that_obeys_an_announcement_has_not_ended_by_itself(failed: int, reported: int | None, said: str):
+    """The job's exit status is then 0, as after a Quit from JupyterLab; only the session knows better."""
+    record = Accounting(
+        number=1,
+        owner="alice",
+        name="sgehub-1",
+        queue=None,
+        host=None,
+        submitted=None,
+        started=None,
+        ended=None,
+        failed=failed,
+        failed_text="",
+        exit_status=0,
+        maxvmem_bytes=None,
+        wallclock=None,
+    )
+    assert why_it_ended(with_report(record, reported)) == said

@@ -48,3 +48,11 @@ def token(number: int, made: float) -> SimpleNamespace:
 def test_a_token_is_its_record_and_no_later_one_of_that_number(number, made, expected):
     """A database gives the number of a revoked token to the next one, which a person may have made herself."""
     assert RECORD.is_token(token(number, made)) is expected
+
+
+@pytest.mark.parametrize(("now", "asked", "submitted"), [(2000.0, 1000.0, 1001.5), (700.0, 700.0, 700.0)])
+def test_what_an_earlier_hub_did_lies_in_the_past(now, asked, submitted):
+    """A clock that was set back must not make every list of jobs too old to prove anything."""
+    found = RECORD.by_clock(now)
+    assert (found.asked, found.submitted) == (asked, submitted)
+    assert found.number == RECORD.number

@@ -77,15 +77,19 @@ def test_replacing_a_key_that_is_not_there_is_an_error() -> None:
 
 def test_only_the_last_host_has_gpus() -> None:
     """Memory is everywhere, GPUs on the last host, and gpu.q is there alone."""
-    offers = cell_files.execution_hosts(LAYOUT)
-    assert [("gpu=2" in offers[host], "h_vmem=64G" in offers[host]) for host in LAYOUT.node_names] == [
-        (False, True),
-        (False, True),
-        (True, True),
-    ]
+    assert cell_files.offers(LAYOUT) == {"h_vmem=64G,gpu=0": ("node01", "node02"), "h_vmem=64G,gpu=2": ("node03",)}
+    assert cell_files.offers(replace(LAYOUT, nodes=1)) == {"h_vmem=64G,gpu=2": ("node01",)}
     assert "hostlist node03\n" in cell_files.host_groups(LAYOUT)["@gpu"]
     assert "hostlist @gpu\n" in cell_files.queues()["gpu.q"]
     assert etc.gpus_text(LAYOUT) == "node03 0 1\n"
+
+
+def test_simulated_hosts_are_names_of_the_head() -> None:
+    """Each has a line of its own, after the head's, by which the address is known."""
+    lines = etc.hosts_text(replace(LAYOUT, simulated=True)).splitlines()
+    assert [line for line in lines if line.startswith("10.")] == [
+        f"10.77.3.10 {name}" for name in ("head", "sim0001", "sim0002", "sim0003")
+    ]
 
 
 def test_an_access_list_without_people_is_none() -> None:

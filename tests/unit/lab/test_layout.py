@@ -33,6 +33,17 @@ def test_an_unknown_host_is_refused_with_those_there_are() -> None:
         LAYOUT.address("node04")
 
 
+def test_simulated_hosts_are_names_only() -> None:
+    """They are execution hosts of the cluster, but no hosts that one could boot, crash or enter; many may be."""
+    layout = replace(LAYOUT, nodes=1000, simulated=True)
+    assert (layout.hosts, layout.node_names[0], layout.node_names[-1]) == (("head",), "sim0001", "sim1000")
+    assert Layout.from_json(layout.to_json()) == layout
+    with pytest.raises(LabError, match="no host 'sim0001'"):
+        layout.address("sim0001")
+    with pytest.raises(LabError, match="simulated hosts, not 0"):
+        replace(layout, nodes=0)
+
+
 @pytest.mark.parametrize("install", [None, Path("/opt/venv")])
 def test_a_layout_survives_the_way_through_its_file(install: Path | None) -> None:
     """What one process wrote another reads as the same value."""
