@@ -133,7 +133,7 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
             try:
                 if not self._mark or not self._answers.is_set() or self.clock() - looked >= PROBE:
                     looked = self.clock()
-                    found = await self._marked()
+                    found = await self._probe()
                     restoring = not self._mark or found != self._mark or self._away_since is not None
                     if restoring:
                         await self._restore()
@@ -146,6 +146,15 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
                 self.log.exception("The proxy's routes cannot be looked after now; again in %.0f s.", AFTER_ERROR)
                 pause = AFTER_ERROR
             await self.sleep(pause)
+
+    async def _probe(self) -> str | None:
+        """Return the mark that the proxy has. A second try, since the hub itself may have stood still."""
+        try:
+            return await self._marked()
+        except NoProxyError:
+            if not self._answers.is_set():
+                raise
+        return await self._marked()
 
     def _gone(self, error: NoProxyError) -> None:
         """Note that the proxy is away; say so once."""

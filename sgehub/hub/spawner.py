@@ -87,6 +87,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         """
         request = self.accept()
         self.record, self._submission, self.exit_code, self.heard = None, None, None, False
+        self.last_phase, self._doubted, self.came = None, None, 0.0
         try:
             await self.service.ends.cleared(self.user.name, self.name)
             await self._submit(request)
