@@ -36,7 +36,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 	@echo; printf '%s\n' \
 	  'PORT=9000        the demo listens there instead of 8000' \
-	  'ARGS="..."       further arguments for pytest (test, check) or for the benchmark (bench)' \
+	  'ARGS="..."       further arguments for pytest (test, check), for the benchmark (bench) or the histories (soak)' \
 	  'BASE=/folder     keeps the virtual environment there instead of $(BASE)'
 
 .PHONY: deps
@@ -65,6 +65,10 @@ check: install format-is-kept lint types units manual ## format, lint, types, un
 .PHONY: bench
 bench: root namespaces deps ## measure against stock batchspawner on the same cluster (root)
 	@exec '$(VENV)/bin/python' bench/run.py $(ARGS)
+
+.PHONY: soak
+soak: install ## play 100,000 random histories of hub and cluster; ARGS="5000" for fewer; needs no root
+	@exec '$(VENV)/bin/python' -m tests.model.soak $(ARGS)
 
 .PHONY: docs
 docs: install manual ## build the documentation into docs/_build/html

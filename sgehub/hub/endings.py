@@ -35,6 +35,7 @@ class Endings:
         self._service = service
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._entries: dict[str, Entry] = {}
+        self._refused: set[str] = set()  # the tags whose deletion was refused last time
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -180,8 +181,11 @@ class Endings:
         try:
             await self._service.engine.cancel(record.person, number)
         except SgehubError as error:
-            self._service.log.warning("%s is not deleted yet: %s", _words(record), error)
+            if record.tag not in self._refused:  # said once: an outage has many tries
+                self._service.log.warning("%s is not deleted yet, and is tried again: %s", _words(record), error)
+            self._refused.add(record.tag)
             return False
+        self._refused.discard(record.tag)
         return True
 
     def _note_lost_host(self, record: SessionRecord) -> None:

@@ -21,7 +21,8 @@ class SessionRecord:
 
     `token_id` is the id of the hub's API token record that this start was given: people can make tokens with
     the same scopes, never the same record; `token_made` is when. `host` and `run_started` (Grid Engine's clock)
-    name the run that the job is in, as far as the table has shown it; `port` is what that run has reported.
+    name the run that the job is in, as far as the table has shown it; `port` is what that run has reported;
+    `queued` is since when it waits, if it is not the first.
     `patience` (seconds) is how long the job may wait in its queue, `runtime` (seconds) and `memory` (bytes) are
     what was asked for.
     """
@@ -37,6 +38,7 @@ class SessionRecord:
     port: int | None = None
     run_started: float | None = None
     token_made: float | None = None
+    queued: float | None = None
     patience: float = DEFAULT_PATIENCE
     runtime: int | None = None
     memory: int | None = None
@@ -72,9 +74,10 @@ class SessionRecord:
             else replace(self, host=host, run_started=started)
         )
 
-    def renewed(self, token_id: int, made: float) -> SessionRecord:
+    def renewed(self, token_id: int, made: float, now: float) -> SessionRecord:
         """Return the record for another run of the job, of which nothing is known but its new token."""
-        return replace(self, token_id=token_id, token_made=made, host=None, port=None, run_started=None)
+        anew = replace(self, host=None, port=None, run_started=None)
+        return replace(anew, token_id=token_id, token_made=made, queued=now)
 
     def as_state(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""

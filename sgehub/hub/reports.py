@@ -19,7 +19,7 @@ from sgehub.hub.following import Following, another_run
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Job
 
-END_ANSWER: Final = 1.5  # seconds that a session waits for the end of its route; it tries for 5
+END_ANSWER: Final = 4.0  # seconds that a session waits for the end of its route; it tries for 5
 ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
 SIGNALLED: Final = 128  # smaller exit statuses are the server's own
 RERUN_LOOK: Final = 1.0  # seconds for the table that tells an end by a signal from another run; see END_ANSWER

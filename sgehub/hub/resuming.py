@@ -9,7 +9,6 @@ progress, cancellation and route; the question stays unanswered for ever.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -224,4 +223,4 @@ def _new_token(spawner: SGESpawner, record: SessionRecord) -> SessionRecord:
         )
     session.commit()
     made = token.created.replace(tzinfo=timezone.utc).timestamp()
-    return replace(record.renewed(token.id, made))
+    return record.renewed(token.id, made, spawner.service.clock())

@@ -196,7 +196,9 @@ class ClusterService:
         except ClusterError as error:
             self.log.warning("Job %s is not in the table, but nobody confirms its end: %s", record.number, error)
             return False
-        if not gone and record.tag not in self._hidden:
+        if gone:
+            self._hidden.discard(record.tag)
+        elif record.tag not in self._hidden:
             self._hidden.add(record.tag)
             self.log.error(
                 "Grid Engine knows job %s of %s, but hides it from the list that the hub's account gets. Make "

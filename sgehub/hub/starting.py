@@ -128,7 +128,7 @@ async def wait_for_server(spawner: SGESpawner) -> str:
         record = spawner.record or record
         url = located(spawner, record, found)
         if url is not None:
-            spawner.log.info("The server of job %s listens at %s.", record.number, url)
+            spawner.log.info("The server of job %s listens on %s.", record.number, url.removeprefix("http://"))
             return url
         running_since = _count(spawner, running_since, found)
         left = _left(spawner, record, running_since, found)
@@ -170,7 +170,7 @@ def _left(
         )
         reason = "too-late"
     elif isinstance(found, Job) and found.state.phase in (Phase.QUEUED, Phase.HELD):
-        left = record.asked + record.patience - now
+        left = (record.queued or record.asked) + record.patience - now
         waited = Duration(int(record.patience)).words()
         said = (
             f"Job {record.number} waited {waited} in the queue, which is as long as this site lets sessions wait."
@@ -191,7 +191,7 @@ async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: J
         raise await _died(spawner, record, why)
     if isinstance(found, Job) and found.state.phase is Phase.ERROR:
         raise StartFailed(await error_reason(spawner, found), reason="job-error")
-    if isinstance(found, Absent) and await spawner.service.gone(record):
+    if isinstance(spawner.service.look(record), Absent) and await spawner.service.gone(record):
         why = await _why(spawner, record)
         early = "before its server was ready" if record.port is None else "while nobody looked"
         if not why and spawner.last_phase in (Phase.QUEUED, Phase.HELD):  # 8.1.9 accounts for jobs that ran only

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sgehub.lab.cluster import Lab
-from sgehub.lab.forward import Forward
-from sgehub.lab.hub import PORT, LabHub
-from tests.lab.person import Person
+from tests.lab import fault_table, faults, faulty
+from tests.lab.hub_site import CONFIG, MakeHub, Site, running_hub
 
+__all__ = ["CONFIG", "MakeHub", "Site", "running_hub"]  # tests take them from here
 UP_SECONDS = 60.0  # generous: the figure itself is printed
 
 
@@ -71,72 +68,6 @@ def make_lab(install: Path) -> Iterator[Callable[..., Lab]]:
             lab.down()
 
 
-@dataclass(frozen=True)
-class Site:
-    """A running hub in a lab, as tests use it. `url` is on the machine's own loopback."""
-
-    lab: Lab
-    hub: LabHub
-    url: str
-
-    def person(self, name: str) -> Person:
-        """Return a person who has logged in."""
-        return Person(self.url, name).log_in()
-
-    def qstat(self, *arguments: str, user: str = "alice") -> str:
-        """Return what qstat prints on the head."""
-        return self.lab.run("head", ["qstat", *arguments], user=user).stdout
-
-    def jobs(self) -> list[int]:
-        """Return the numbers of all jobs that Grid Engine knows."""
-        lines = self.qstat("-u", "*").splitlines()[2:]
-        return [int(line.split()[0]) for line in lines]
-
-    def wait_for_jobs(self, count: int, seconds: float = 30.0) -> list[int]:
-        """Wait until Grid Engine knows exactly so many jobs."""
-        until = time.monotonic() + seconds
-        while len(jobs := self.jobs()) != count:
-            assert time.monotonic() < until, f"{count} jobs expected:\n{self.qstat('-u', '*')}"
-            time.sleep(0.2)
-        return jobs
-
-    def home(self, name: str) -> Path:
-        """Return a person's home folder, as this machine sees it."""
-        return self.lab.root / "home" / name
-
-    def job_log(self, name: str) -> str:
-        """Return the newest job log of a person."""
-        logs = sorted((self.home(name) / ".sgehub" / "log").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        return logs[-1].read_text(errors="replace")
-
-
-CONFIG = Path(__file__).parents[2] / "config"
-MakeHub = Callable[..., AbstractContextManager[Site]]
-
-
-@contextmanager
-def running_hub(lab: Lab, *, config: str = "", site: Mapping[str, object] | None = None) -> Iterator[Site]:
-    """Run a hub on the lab's head; `config` is appended before configure(), `site` replaces keys of site.yaml."""
-    hub = LabHub(lab, CONFIG)
-    for home in (lab.root / "home").iterdir():
-        shutil.rmtree(home / ".sgehub", ignore_errors=True)  # of other tests' sessions
-    raw = yaml.safe_load((CONFIG / "site.yaml").read_text())
-    for key, value in (site or {}).items():
-        raw[key] = {**raw.get(key, {}), **value} if isinstance(value, Mapping) else value
-    text = (
-        (CONFIG / "jupyterhub_config.py").read_text().replace("# Everything else", f"{config}\n# Everything else")
-    )
-    hub.write_files(config=text, site=yaml.safe_dump(raw, sort_keys=False))
-    with Forward(lambda: lab.namespace("head", "net"), PORT) as forward:
-        try:
-            hub.start()
-            yield Site(lab, hub, f"http://127.0.0.1:{forward.port}")
-        finally:
-            hub.close()
-            lab.run("head", ["qdel", "-u", "*"])
-            hub.forget()
-
-
 @pytest.fixture(scope="module")
 def hub(lab: Lab) -> Iterator[Site]:
     """Run the hub that is shipped, on the lab of the whole test session, for one module's tests."""
@@ -149,3 +80,32 @@ def hub(lab: Lab) -> Iterator[Site]:
 def make_hub(lab: Lab) -> MakeHub:
     """Return a maker of hubs with a configuration of a test's own, for a `with` statement."""
     return lambda **changes: running_hub(lab, **changes)
+
+
+@pytest.fixture(scope="module")
+def fault_lab(install: Path) -> Iterator[Lab]:
+    """Keep a lab for one module's tests that break it; it notices silent hosts soon."""
+    with faulty.quick_lab(f"fault-{os.getpid()}", install=install) as lab:
+        yield lab
+
+
+@pytest.fixture
+def fault_site(fault_lab: Lab) -> Iterator[faults.FaultSite]:
+    """Run a hub for one test that breaks its surroundings; they are mended afterwards."""
+    with faults.fault_hub(fault_lab) as site:
+        yield site
+
+
+@pytest.fixture
+def make_fault_site(fault_lab: Lab) -> Callable[..., AbstractContextManager[faults.FaultSite]]:
+    """Return a maker of such hubs with a configuration of a test's own, for a `with` statement."""
+    return lambda **changes: faults.fault_hub(fault_lab, **changes)
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[faults.Table]:
+    """Keep the rows of the table of faults; write them into the documentation if that is wished."""
+    rows = faults.Table()
+    yield rows
+    if os.environ.get("SGEHUB_RECORD") == "1" and rows.rows:
+        fault_table.merge(rows.rows.values())

@@ -1,0 +1,241 @@
+"""Bugs to be planted one at a time, to show that the machine finds them.
+
+This is the one place where our own modules are changed under test: each entry swaps methods of the real core for
+ones that a hurried programmer could have written, and puts them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+from unittest import mock
+
+from sgehub.errors import ClusterError, NoAnswerError
+from sgehub.gridengine.reflector import JobReflector
+from sgehub.hub import resuming
+from sgehub.hub.endings import Endings
+from sgehub.hub.hosts import HostWatch
+from sgehub.hub.ledger import Ledger
+from sgehub.hub.service import ClusterService
+from sgehub.hub.spawner import SGESpawner
+from sgehub.model.job import Absent, JobTable
+
+Swap = tuple[Any, str, Any]
+
+
+def absence_from_a_stale_table() -> list[Swap]:
+    """A table that was asked for before the job was queued proves that it is gone."""
+
+    def find(self: JobTable, number: int, *, owner: str, name: str, submitted_after: float) -> Any:  # noqa: ARG001 - the bug
+        job = self.jobs.get(number)
+        return job if job is not None and (job.owner, job.name) == (owner, name) else Absent()
+
+    return [(JobTable, "find", find), *one_witness_is_enough()]
+
+
+def one_witness_is_enough() -> list[Swap]:
+    """What the list of jobs lacks is gone; nobody asks `qstat -j`."""
+
+    async def gone(self: ClusterService, record: Any) -> bool:
+        return isinstance(self.look(record), Absent)
+
+    return [(ClusterService, "gone", gone)]
+
+
+def no_answer_is_an_answer() -> list[Swap]:
+    """A command that fails says that there is no such job."""
+
+    async def gone(self: ClusterService, record: Any) -> bool:
+        try:
+            return isinstance(await self.engine.detail(record.number or 0), Absent)
+        except ClusterError:
+            return True
+
+    return [(ClusterService, "gone", gone)]
+
+
+def poll_lets_errors_through() -> list[Swap]:
+    """Trouble with the second witness comes out of poll()."""
+
+    async def gone(self: ClusterService, record: Any) -> bool:
+        if record.number is None or not isinstance(self.look(record), Absent):
+            return False
+        return await self.engine.confirm_absent(
+            record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
+        )
+
+    return [(ClusterService, "gone", gone)]
+
+
+def name_is_identity() -> list[Swap]:
+    """The newest job of a name is the one, whoever owns it."""
+
+    def by_name(self: JobTable, name: str, *, owner: str) -> Any:  # noqa: ARG001 - the bug
+        return max(
+            (job for job in self.jobs.values() if job.name == name), key=lambda job: job.number, default=None
+        )
+
+    return [(JobTable, "by_name", by_name)]
+
+
+def no_commit_before_the_next_await() -> list[Swap]:
+    """What is started is written down when JupyterHub does so: after start() has returned."""
+    return [
+        (Ledger, "begin", lambda _self, _record, _server: None),
+        (Ledger, "update", lambda _self, _record: None),
+        (SGESpawner, "commit", lambda _self: None),
+    ]
+
+
+def qsub_is_retried_blindly() -> list[Swap]:
+    """A qsub without an answer is called once more."""
+    real = SGESpawner._answered
+
+    async def answered(self: SGESpawner, record: Any, submission: Any) -> Any:
+        engine = self.service.engine
+        submit = type(engine).submit
+
+        async def twice(person: str, submitted: Any) -> int:
+            try:
+                return await submit(engine, person, submitted)
+            except NoAnswerError:
+                return await submit(engine, person, submitted)
+
+        engine.submit = twice  # type: ignore[method-assign] # a bug is planted
+        return await real(self, record, submission)
+
+    return [(SGESpawner, "_answered", answered)]
+
+
+def the_wish_is_not_written_down() -> list[Swap]:
+    """A job that is to end is remembered by the process that deletes it, and by nothing else."""
+    return [(Ledger, "mark", lambda self, record, _fate, _why, _since: self.close(record.tag))]
+
+
+def qdel_is_believed() -> list[Swap]:
+    """A job that qdel was called for has ended."""
+
+    async def delete(self: Endings, record: Any) -> None:
+        await self._ask(record)
+
+    return [(Endings, "_delete", delete)]
+
+
+def the_next_job_does_not_wait() -> list[Swap]:
+    """A server gets its next job while the one before may still live."""
+
+    async def cleared(self: Endings, person: str, server: str) -> None:
+        """Wait for nothing."""
+
+    return [(Endings, "cleared", cleared)]
+
+
+def deleted_is_deleted() -> list[Swap]:
+    """A server that is removed while its job waits takes nothing along."""
+
+    async def forget(self: Endings, record: Any, submission: Any, _grace: float) -> None:
+        if submission is not None:
+            await asyncio.wait([submission])
+        self._service.ledger.close(record.tag)
+
+    return [(Endings, "_end", forget)]
+
+
+def the_recorded_address_is_true() -> list[Swap]:
+    """A hub that starts believes the address that its database holds, and that a server must be there by now."""
+
+    async def url(spawner: SGESpawner) -> str:
+        return str(spawner.server.url)
+
+    return [(resuming, "url", url)]
+
+
+def a_silent_host_is_lost() -> list[Swap]:
+    """A host that is silent now has lost its jobs."""
+    return [(HostWatch, "lost", lambda self, host: self.silent_since(host) is not None)]
+
+
+def a_cancelled_start_deletes() -> list[Swap]:
+    """A start that is cancelled was cancelled by its person. But a hub that ends cancels, too."""
+    real = SGESpawner.start
+
+    async def start(self: SGESpawner) -> str:
+        try:
+            return await real(self)
+        except asyncio.CancelledError:
+            if self.record is not None:
+                self.service.ends.end(self.record, self.name, "cancelled", submission=self._submission)
+            raise
+
+    return [(SGESpawner, "start", start)]
+
+
+def an_old_record_overwrites_a_new_one() -> list[Swap]:
+    """What was read before an await is written after it, though the session has reported meanwhile."""
+    return [(SGESpawner, "current", lambda _self, record: record)]
+
+
+def a_list_for_others_proves_absence() -> list[Swap]:
+    """A list that was asked for some people's jobs tells of everybody's."""
+    real = JobReflector.next_table
+
+    async def next_table(self: JobReflector, after: float, *, everybody: bool = False, eager: bool = True) -> Any:  # noqa: ARG001 - the bug
+        return await real(self, after, eager=eager)
+
+    return [(JobReflector, "next_table", next_table)]
+
+
+def the_new_run_is_an_intruder() -> list[Swap]:
+    """Another port than before is refused, though the job runs anew on another host."""
+    return [(SGESpawner, "_another_port", lambda _self: False)]
+
+
+def a_lost_answer_means_no_job() -> list[Swap]:
+    """A qsub that was not answered has not queued a job."""
+
+    async def number(self: Endings, record: Any) -> Any:  # noqa: ARG001 - the bug
+        return record if record.number is not None else None
+
+    return [(Endings, "number", number)]
+
+
+def the_hub_starts_without_its_wishes() -> list[Swap]:
+    """What the ledger says is to end is not taken up by the next hub."""
+    return [(Endings, "resume", lambda _self: None)]
+
+
+BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
+    bug.__name__: bug
+    for bug in (
+        absence_from_a_stale_table,
+        one_witness_is_enough,
+        no_answer_is_an_answer,
+        poll_lets_errors_through,
+        name_is_identity,
+        no_commit_before_the_next_await,
+        qsub_is_retried_blindly,
+        the_wish_is_not_written_down,
+        qdel_is_believed,
+        the_next_job_does_not_wait,
+        deleted_is_deleted,
+        the_recorded_address_is_true,
+        a_silent_host_is_lost,
+        a_cancelled_start_deletes,
+        an_old_record_overwrites_a_new_one,
+        a_list_for_others_proves_absence,
+        the_new_run_is_an_intruder,
+        a_lost_answer_means_no_job,
+        the_hub_starts_without_its_wishes,
+    )
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Plant one bug for a while."""
+    with ExitStack() as stack:
+        for place, attribute, swapped in BUGS[name]():
+            stack.enter_context(mock.patch.object(place, attribute, swapped))
+        yield

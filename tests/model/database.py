@@ -1,0 +1,131 @@
+"""The hub's database: what was committed survives, nothing else does.
+
+One SQLite in memory behind JupyterHub's own tables. Each history begins with a copy of a small prepared one,
+because making tables and roles costs more than a whole history.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+from jupyterhub import orm, roles
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from sgehub.hub import orphans
+from sgehub.hub.ledger import METADATA
+from sgehub.hub.orphans import Kept
+
+PEOPLE = ("bin", "daemon", "games")  # accounts that every Debian has
+
+
+class HubSession(Session):
+    """The session of one hub; `ended` makes it deaf, as a killed process is."""
+
+    ended = False
+
+    def commit(self) -> None:
+        """Commit, unless the hub is dead."""
+        if not self.ended:
+            super().commit()
+
+    def flush(self, objects: Any = None) -> None:
+        """Flush, unless the hub is dead."""
+        if not self.ended:
+            super().flush(objects)
+
+
+def add_user(db: Session, name: str) -> orm.User:
+    """Make an account known to the hub, as its first login does."""
+    user = orm.User(name=name)
+    db.add(user)
+    db.commit()
+    roles.assign_default_roles(db, entity=user)
+    return user
+
+
+class Database:
+    """The database and its prepared beginning."""
+
+    def __init__(self) -> None:
+        # As orm.new_session_factory does it, without the question before each transaction whether SQLite is there.
+        self.engine = sa.create_engine("sqlite://", poolclass=StaticPool)
+        orm.register_foreign_keys(self.engine)
+        orm.Base.metadata.create_all(self.engine)
+        METADATA.create_all(self.engine)
+        with HubSession(bind=self.engine, expire_on_commit=False) as db:
+            for role in roles.get_default_roles():
+                roles.create_role(db, role)
+            db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri="", description=""))
+            db.commit()
+            for name in PEOPLE:
+                add_user(db, name)
+            db.commit()
+        # Asked for once: giving a connection back to its pool rolls back what others have begun on it.
+        self._raw: sqlite3.Connection = self.engine.raw_connection().driver_connection
+        self._raw.rollback()
+        self._template = sqlite3.connect(":memory:")
+        self._raw.backup(self._template)
+        self._reader = sa.create_engine("sqlite://", poolclass=StaticPool)
+        self._reader_raw: sqlite3.Connection = self._reader.raw_connection().driver_connection
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._raw.rollback()
+        self._template.backup(self._raw)
+
+    def open(self) -> HubSession:
+        """Return the session of a hub that starts."""
+        return HubSession(bind=self.engine, expire_on_commit=False)
+
+    def crash(self, db: HubSession) -> None:
+        """End a hub's session without a commit."""
+        db.ended = True
+        db.rollback()
+        db.expunge_all()
+        db.close()
+        self._raw.rollback()
+
+    def copy(self) -> sqlite3.Connection:
+        """Return a copy of what is committed."""
+        copy = sqlite3.connect(":memory:")
+        self._raw.backup(copy)
+        return copy
+
+    def restore(self, copy: sqlite3.Connection) -> None:
+        """Put a copy back. No hub may run."""
+        copy.backup(self._raw)
+
+    def kept(self) -> Kept:
+        """Read servers and ledger as another connection would."""
+        self._raw.backup(self._reader_raw)
+        with Session(self._reader) as apart:
+            return orphans.read(apart)
+
+    def held(self) -> dict[str, tuple[str, str, bool]]:
+        """Return tag -> (person, server, shown as running) of each server's record."""
+        rows = self._raw.execute(
+            "SELECT users.name, spawners.name, spawners.server_id, spawners.state FROM spawners "
+            "JOIN users ON users.id = spawners.user_id WHERE spawners.state IS NOT NULL"
+        )
+        found = {}
+        for person, server, running, text in rows:
+            record = (json.loads(text) or {}).get("session")
+            if record:
+                found[record["tag"]] = (person, server, running is not None)
+        return found
+
+    def running(self) -> set[tuple[str, str]]:
+        """Return (person, server) of all that are shown as running or starting."""
+        rows = self._raw.execute(
+            "SELECT users.name, spawners.name FROM spawners JOIN users ON users.id = spawners.user_id "
+            "WHERE spawners.server_id IS NOT NULL"
+        )
+        return {(person, server) for person, server in rows}
+
+    def ledger(self) -> set[str]:
+        """Return the tags in the ledger of starts."""
+        return {tag for (tag,) in self._raw.execute("SELECT tag FROM sgehub_starts")}

@@ -1,0 +1,58 @@
+"""Nothing is lost, whatever happens in which order: thousands of histories, each with every law looked at."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import pytest
+
+from tests.model.bugs import BUGS
+from tests.model.machine import Histories
+from tests.model.search import Found, search
+
+HISTORIES = 2000
+PARTS = 4
+FIRST = 1  # the seeds are fixed, so that a build fails for what was changed and for nothing else
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Return two processes, as many as the smallest machine has cores."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as made:
+        yield made
+
+
+def test_nothing_is_lost(pool):
+    """No history breaks a law."""
+    parts = pool.map(partial(search, HISTORIES // PARTS), range(FIRST, FIRST + PARTS))
+    found = list(parts)
+    assert sum(part.histories for part in found) >= HISTORIES
+    assert [part.breach for part in found if part.breach] == []
+
+
+def test_each_planted_bug_is_found(pool):
+    """A machine that finds nothing proves nothing: bugs put in on purpose break a law within the budget."""
+    found: dict[str, Found] = dict(zip(BUGS, pool.map(partial(search, HISTORIES, FIRST), BUGS), strict=True))
+    for name, one in found.items():
+        print(f"{name}: {one.histories} histories: {one.breach.partition(chr(10))[0]}")
+    assert [name for name, one in found.items() if not one.breach] == []
+
+
+def test_an_ordinary_history_has_a_session_that_is_reached():
+    """The laws are not kept by a hub that never starts anything."""
+    history = Histories()
+    try:
+        history.begin([("bin", ""), ("daemon", "two")], 8.0)
+        world = history.world
+        assert [start.ready for start in world.starts] == [True, True]
+        assert {"/user/bin/", "/user/daemon/two/"} <= world.routes.keys()
+        history.restart(down=2.0, orderly=False, seconds=25.0)
+        assert [world.hub.spawner(*start.key).ready for start in world.starts] == [True, True]
+        history.stop(index=1, remove=False, trouble=None, seconds=25.0)
+        assert [start.lives for start in world.starts] == [False, True]
+    finally:
+        history.teardown()
