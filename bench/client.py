@@ -45,6 +45,16 @@ class Client:
         self._port = port
         self._token = token
 
+    def reaches(self, path: str) -> bool:
+        """Tell whether a single-user server answers at `path`, through the proxy; OSError if nothing answers."""
+        connection = _Connection(self._lab, self._port)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status == http.HTTPStatus.OK and bool(answer.getheader("X-JupyterHub-Version"))
+        finally:
+            connection.close()
+
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Return status and body of one call; OSError if nothing answers."""
         connection = _Connection(self._lab, self._port)

@@ -1,10 +1,11 @@
-"""Measure how long a person waits for what is not JupyterLab itself: sgehub, stock batchspawner, and the floor.
+"""Measure sgehub beside stock batchspawner: how long a start takes, and what many sessions cost (load.py).
 
+Starts: how long a person waits for what is not JupyterLab itself, with sgehub, stock batchspawner, and the floor.
 All three in turn on one lab, one session at a time. Two spans are measured: from the POST of a start to the moment
 qsub has returned, and from the first line of the job's script to the hub's answer that the server is ready. What
 lies between, Grid Engine's own dispatch, is nobody's merit and left out.
 
-Exit status: 0 if ours keeps the limit, 1 if not, 2 if it could not be measured.
+Exit status: 0 if ours keeps the limits, 1 if not, 2 if it could not be measured.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import helper
+import load
 from client import Client, MeasurementError
 from figures import FLOOR, Figures, Pair
 from floor import Floor
+from load_rig import HOSTS, OTHERS, PEOPLE, LoadRig
 from rig import CHECKOUT, PERSON, Rig
 
 from sgehub.errors import SgehubError
 from sgehub.lab.cluster import Lab
+from sgehub.lab.layout import people_named
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BUSY = 1.0  # load average above which others take part in what is measured
@@ -82,37 +87,14 @@ def interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def main() -> int:
-    """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=30, help="how often each is measured (default: 30)")
-    parser.add_argument(
-        "--precedence", action="store_true", help="run before everything else on this machine, which is busy"
-    )
-    chosen = parser.parse_args()
+def starts(chosen: argparse.Namespace) -> bool:
+    """Measure how long a start takes, print it, and tell whether the limits are kept."""
     pairs = max(2, chosen.pairs)
-    for number in _SIGNALS:
-        signal.signal(number, interrupt)
-    print(SETTINGS, flush=True)
-    if chosen.precedence:
-        # What is started inherits it: the whole lab, so all three alike.
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    load = os.getloadavg()[0]
-    print(f"Load of the machine before: {load:.1f}. With precedence: {'yes' if chosen.precedence else 'no'}.")
-    if load > BUSY and not chosen.precedence:
-        print("It is busy: the figures will say more about that than about sgehub. Try --precedence.")
-    print(flush=True)
+    print(f"{SETTINGS}\n", flush=True)
     began = time.monotonic()
-    try:
-        with Rig(Lab(f"bench-{os.getpid()}", nodes=1, site=CHECKOUT)) as rig:
-            figures = measure(rig, pairs)
-            submissions = helper.measure(rig)
-    except KeyboardInterrupt:
-        print("Interrupted; nothing is left.", file=sys.stderr)
-        return 130
-    except (SgehubError, MeasurementError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    with Rig(Lab(f"bench-{os.getpid()}", nodes=1, site=CHECKOUT)) as rig:
+        figures = measure(rig, pairs)
+        submissions = helper.measure(rig)
     above = figures.above(OURS)
     taken = time.monotonic() - began
     print(f"\n{figures.table()}\n\n{pairs} pairs in {taken:.0f} s on {os.cpu_count()} processors.")
@@ -121,7 +103,61 @@ def main() -> int:
     middle = median(submissions)
     print(f"sudo, sgehub-as-user and qsub: {middle:.3f} s, the median of {len(submissions)} ", end="")
     print(f"(limit {helper.LIMIT:.3f}): {'met' if middle <= helper.LIMIT else 'not met'}")
-    return 0 if above <= LIMIT and middle <= helper.LIMIT else 1
+    return above <= LIMIT and middle <= helper.LIMIT
+
+
+def loads(chosen: argparse.Namespace) -> bool:
+    """Measure what many sessions cost, print it, and tell whether the limits are kept."""
+    print(f"\n{load.SETTINGS}", flush=True)
+    plan = replace(load.QUICK if chosen.quick else load.Plan(), profile=chosen.profile)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
+
+    lab = Lab(
+        f"bench-{os.getpid()}", nodes=HOSTS, simulated=True, people=people_named(OTHERS + PEOPLE), site=CHECKOUT
+    )
+    with LoadRig(lab, say) as rig:
+        return load.report(load.measure(rig, plan), plan)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {"starts": starts, "load": loads}
+
+
+def main() -> int:
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)} (default: all)")
+    parser.add_argument("--pairs", type=int, default=30, help="how often each start is measured (default: 30)")
+    parser.add_argument("--quick", action="store_true", help="measure the load with 200 sessions, not with 2,000")
+    parser.add_argument("--profile", action="store_true", help="say where the hub's time goes at each load")
+    parser.add_argument(
+        "--precedence", action="store_true", help="run before everything else on this machine, which is busy"
+    )
+    chosen = parser.parse_args()
+    unknown = set(chosen.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+    if chosen.precedence:
+        # What is started inherits it: the whole lab, so all alike.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    before = os.getloadavg()[0]
+    print(f"Load of the machine before: {before:.1f}. With precedence: {'yes' if chosen.precedence else 'no'}.")
+    if before > BUSY and not chosen.precedence:
+        print("It is busy: the figures will say more about that than about sgehub. Try --precedence.")
+    print(flush=True)
+    try:
+        kept = [measure_part(chosen) for name, measure_part in PARTS.items() if name in (chosen.parts or PARTS)]
+    except KeyboardInterrupt:
+        print("Interrupted; nothing is left.", file=sys.stderr)
+        return 130
+    except (SgehubError, MeasurementError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""Inside a hub that is measured: how late its event loop is, and what its memory holds when all is quiet.
+
+`watch(c, folder)` stands in the hub's configuration. The probe looks for files in `folder` once a second, removes
+and obeys them: `lag-on` begins to measure, `lag-off` writes lag.json, `profile-on` and `profile-off` do the same
+with profile.txt, `tidy` returns freed memory to the system, `go` lets the sessions of PlainSpawner run. While
+nothing is measured it costs one look a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import ctypes
+import gc
+import io
+import json
+import pstats
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.auth import DummyAuthenticator
+from jupyterhub.spawner import Spawner
+from traitlets import Unicode
+
+TICK = 0.01  # seconds
+LOOK = 1.0
+FUNCTIONS = 40  # shown of a profile
+SHOWN = 200  # characters of a callback's description
+
+
+class _Callbacks:
+    """Times every callback of the loop, which asyncio itself does in debug mode only, and looks into long ones."""
+
+    def __init__(self) -> None:
+        self.longest = (0.0, "")
+        self._run = asyncio.events.Handle._run  # noqa: SLF001 - asyncio has no hook for it
+        self._begun = 0.0  # of the callback that runs
+        self._seen = (0.0, "")  # when a long one began, and where it was
+        self._loop_thread = threading.get_ident()
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Callbacks:  # noqa: PYI034 - typing.Self came after Python 3.10
+        inner, clock = self._run, time.perf_counter
+
+        def timed(handle: asyncio.events.Handle) -> None:
+            self._begun = begun = clock()
+            inner(handle)
+            self._begun = 0.0
+            took = clock() - begun
+            if took > self.longest[0]:
+                seen, where = self._seen
+                self.longest = (took, where if seen == begun else repr(handle)[:SHOWN])
+
+        asyncio.events.Handle._run = timed  # type: ignore[method-assign] # noqa: SLF001
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.events.Handle._run = self._run  # type: ignore[method-assign] # noqa: SLF001
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(TICK / 2):
+            begun = self._begun
+            if begun and time.perf_counter() - begun > TICK and self._seen[0] != begun:
+                stack = traceback.extract_stack(sys._current_frames()[self._loop_thread])  # noqa: SLF001 - documented
+                words = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in stack[-6:]]
+                self._seen = (begun, " > ".join(words))
+
+
+class Probe:
+    """Obeys the files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.go = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._obey())
+
+    def _told(self, name: str) -> bool:
+        path = self.folder / name
+        if not path.exists():
+            return False
+        path.unlink()
+        return True
+
+    async def _obey(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._told("tidy"):
+                gc.collect()
+                ctypes.CDLL(None).malloc_trim(0)
+            if self._told("go"):
+                self.go.set()
+            if self._told("lag-on"):
+                await self._lag()
+            if self._told("profile-on"):
+                await self._profile()
+
+    async def _lag(self) -> None:
+        """Measure lateness until told to stop: of a timer of 10 ms, and the longest single callback."""
+        late: list[float] = []
+        loop = asyncio.get_running_loop()
+        with _Callbacks() as callbacks:
+            looked = loop.time()
+            while True:
+                due = loop.time() + TICK
+                await asyncio.sleep(TICK)
+                now = loop.time()
+                late.append(now - due)
+                if now - looked > LOOK:
+                    looked = now
+                    if self._told("lag-off"):
+                        break
+        longest, where = callbacks.longest
+        self._answer("lag.json", json.dumps({"late": late, "longest": longest, "where": where}))
+
+    async def _profile(self) -> None:
+        profile = cProfile.Profile()
+        profile.enable()
+        while not self._told("profile-off"):  # noqa: ASYNC110 - the order is a file
+            await asyncio.sleep(LOOK)
+        profile.disable()
+        text = io.StringIO()
+        stats = pstats.Stats(profile, stream=text)
+        stats.sort_stats("tottime").print_stats(FUNCTIONS)
+        stats.sort_stats("cumtime").print_stats(FUNCTIONS)
+        self._answer("profile.txt", text.getvalue())
+
+    def _answer(self, name: str, text: str) -> None:
+        part = self.folder / f"{name}.part"
+        part.write_text(text)
+        part.rename(self.folder / name)
+
+
+class PlainSpawner(Spawner):
+    """A spawner that costs nothing: what JupyterHub itself takes for a session is measured with it."""
+
+    stub_url = Unicode(help="What every session is said to be.").tag(config=True)
+
+    async def start(self) -> str:
+        """Wait like a queue until told to go, then name the stub server."""
+        await PROBES[0].go.wait()
+        return str(self.stub_url)
+
+    async def poll(self) -> None:
+        """Live for ever."""
+
+    async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature
+        """End at once."""
+
+
+PROBES: list[Probe] = []
+
+
+def watch(c: Any, folder: str) -> None:
+    """Let the hub that reads this configuration be probed; its authenticator is made inside the running loop."""
+
+    class Probed(DummyAuthenticator):  # type: ignore[misc] # JupyterHub is untyped
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            if not PROBES:
+                PROBES.append(Probe(Path(folder)))
+
+    c.JupyterHub.authenticator_class = Probed
+    c.Authenticator.allow_all = True
