@@ -161,20 +161,35 @@ class Endings:
         return named if isinstance(named, JobDetail) and named.owner == record.person else Absent()
 
     async def _delete(self, record: SessionRecord) -> None:
-        """Delete the job, again and again until both witnesses say that it is gone."""
+        """Delete the job, again and again until both witnesses say that it is gone.
+
+        qdel knows numbers only, and numbers are reused. A job that this very hub has submitted is deleted at
+        once; in any other case, and after each try, a table that was asked for meanwhile must show it as ours.
+        """
         if record.number is None:
             return
         service = self._service
+        young = (record.submitted or 0.0) >= service.began and service.reflector.silent_since is None
+        after = 0.0 if young else service.clock()
         asked = False
         for pause in chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1])):
-            found = service.find(record)
+            if after:
+                await service.reflector.next_table(after)
+            after = service.clock()
+            found = service.look(record)
             ending = isinstance(found, Job) and found.state.phase is Phase.ENDING
-            if not (asked and ending):
+            if not (asked and ending) and (young or isinstance(found, Job) or await self._is_hidden(record)):
                 asked = await self._ask(record)
+            young = False
             if await self._gone_within(record, pause + 1.5):
                 service.log.info("%s has ended.", _words(record))
                 return
             self._note_lost_host(record)
+
+    async def _is_hidden(self, record: SessionRecord) -> bool:
+        """Tell whether Grid Engine knows the job under its number and name, though the list does not show it."""
+        named = await self._named(record)
+        return isinstance(named, JobDetail) and named.number == record.number
 
     async def _ask(self, record: SessionRecord) -> bool:
         number = record.number or 0

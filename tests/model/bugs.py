@@ -154,7 +154,7 @@ def the_recorded_address_is_true() -> list[Swap]:
 
 def a_silent_host_is_lost() -> list[Swap]:
     """A host that is silent now has lost its jobs."""
-    return [(HostWatch, "lost", lambda self, host: self.silent_since(host) is not None)]
+    return [(HostWatch, "lost", lambda self, host, _came=0.0: self.silent_since(host) is not None)]
 
 
 def a_cancelled_start_deletes() -> list[Swap]:
@@ -195,7 +195,7 @@ def the_new_run_is_an_intruder() -> list[Swap]:
 def a_lost_answer_means_no_job() -> list[Swap]:
     """A qsub that was not answered has not queued a job."""
 
-    async def number(self: Endings, record: Any) -> Any:  # noqa: ARG001 - the bug
+    async def number(self: Endings, record: Any, _since: float = 0.0) -> Any:  # noqa: ARG001 - the bug
         return record if record.number is not None else None
 
     return [(Endings, "number", number)]

@@ -54,7 +54,7 @@ EVENTS = {
     "delete": lambda cluster, job: cluster.delete(job),
 }
 INDEX = st.integers(0, 3)
-REPLACED = False  # whether numbers are given away while no hub runs
+REPLACED = True  # whether numbers are given away while no hub runs
 
 
 @cache
@@ -189,9 +189,9 @@ class Histories(RuleBasedStateMachine):
             self.world.cluster.replace(job, owner)
         self._go_on()
 
-    @precondition(lambda self: self._job(0))
-    @rule(name=st.sampled_from(HOSTS), state=st.sampled_from(["up", "cut", "dead"]), seconds=SECONDS)
-    def host(self, name: str, state: str, seconds: float) -> None:
-        """Cut a host off, take its power, or let it come back."""
-        self.world.cluster.set_host(name, state)
+    @rule(index=INDEX, state=st.sampled_from(["up", "cut", "dead"]), seconds=SECONDS)
+    def host(self, index: int, state: str, seconds: float) -> None:
+        """Cut a host off, take its power, or let it come back: mostly one that has a job of ours."""
+        job = self._job(index)
+        self.world.cluster.set_host((job.host if job else None) or HOSTS[index % len(HOSTS)], state)
         self._go_on(seconds)

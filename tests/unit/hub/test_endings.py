@@ -56,11 +56,12 @@ class Cluster:
         self.deleted.append((person, number))
         self.jobs_there.pop(number, None)
 
-    async def confirm_absent(self, number: int, **_: object) -> bool:
+    async def confirm_absent(self, number: int, *, owner: str, name: str, **_: object) -> bool:
         """Give the second witness's word."""
         if self.silent:
             raise NoAnswerError("silent")
-        return number not in self.jobs_there
+        job = self.jobs_there.get(number)
+        return job is None or (job.owner, job.name) != (owner, name)
 
     async def silent_hosts(self) -> frozenset[str]:
         """Every host reports."""
@@ -149,6 +150,17 @@ async def test_wishes_of_a_hub_before_this_one_are_taken_up(service, cluster, le
     assert service.ends.has(RECORD.tag)
     await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
     assert cluster.deleted == [("alice", 7)]
+
+
+async def test_a_number_that_was_reused_meanwhile_is_not_deleted(service, cluster, ledger):
+    """The job ended while no hub ran, and its number went to another job of the same person."""
+    cluster.add(7, name="analysis")
+    service.began = ASKED + 5
+    ledger.mark(RECORD.answered(7, ASKED), Fate.END, WHY, ASKED)
+    service.ends.resume()
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    assert cluster.deleted == []
+    assert ledger.entries() == ()
 
 
 async def test_an_earlier_job_of_the_server_is_ended_before_another_one_may_start(service, cluster):
