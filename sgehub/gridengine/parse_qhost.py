@@ -6,18 +6,22 @@ The law of this file: values are kept as printed where dialects differ ("100.000
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from sgehub.gridengine.answers import amount, no_answer
-from sgehub.gridengine.parse_xml import IllFormedError, Steps, local, tree
+from sgehub.gridengine.parse_xml import IllFormedError, Steps, local, pieces
 from sgehub.gridengine.runner import Completed
 
 # Letters of qstat(1) with which an instance takes no new job: alarm, unknown, disabled, suspended, error …
 _CLOSED: Final = frozenset("audDEsSCco")
 _SILENT: Final = "u"
+_OPENING: Final = re.compile(r"<host(?=[\s>])")
+_CLOSING: Final = "</host>"
+_LONGEST_ENTRY: Final = 1 << 20  # characters; a host has a few thousand
 _PSEUDO: Final = "global"  # its entry stands for all hosts
 
 
@@ -78,13 +82,40 @@ def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:
     """
     if completed.exit != 0 or not completed.stdout.strip():
         raise no_answer("qhost", completed, "it printed no list.")
+    hosts: list[Host] = []
     try:
-        root = yield from tree(completed.stdout)
-        if local(root.tag) != "qhost":
+        frame = yield from _entries(completed.stdout, hosts)
+        root = fromstring(frame)  # noqa: S314 - pieces() lets no declaration through
+        if local(root.tag) != "qhost" or len(root):
             raise IllFormedError("no list of hosts")  # noqa: TRY301 - one place turns it into NoAnswerError
-        return tuple(_host(element) for element in root.iterfind("host"))
-    except (IllFormedError, KeyError, ValueError) as error:
+    except (IllFormedError, ParseError, KeyError, ValueError) as error:
         raise no_answer("qhost", Completed(0, b"", b""), f"not a whole list ({error}).") from error
+    return tuple(hosts)
+
+
+def _entries(data: bytes, hosts: list[Host]) -> Steps[str]:
+    """Read the entries of all hosts; return what stands around them.
+
+    Each is a tree of its own, gone before the next one: a tree of them all sets off the garbage collector, which
+    then looks through everything that the hub keeps.
+    """
+    frame: list[str] = []
+    rest = ""
+    for piece in pieces(data):
+        rest += piece
+        end = 0
+        while (closing := rest.find(_CLOSING, end)) >= 0:
+            opening = _OPENING.search(rest, end, closing)
+            if opening is None:
+                raise IllFormedError("an entry without a beginning")
+            frame.append(rest[end : opening.start()])
+            end = closing + len(_CLOSING)
+            hosts.append(_host(fromstring(rest[opening.start() : end])))  # noqa: S314 - see above
+        rest = rest[end:]
+        if len(rest) > _LONGEST_ENTRY:
+            raise IllFormedError("an entry without an end")
+        yield
+    return "".join((*frame, rest))
 
 
 def _host(element: Element) -> Host:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -83,8 +84,9 @@ class Finding:
 def classify(table: JobTable, kept: Kept, now: float) -> tuple[Finding, ...]:
     """Say of every job named as ours what it is; `kept` must have been read after the table was asked for."""
     jobs = [job for job in table.jobs.values() if _tag(job)]
+    twins = Counter((job.name, job.owner) for job in jobs)
     entries = {entry.record.tag: entry for entry in kept.entries}
-    return tuple(_finding(job, _twins(job, jobs), entries.get(_tag(job)), kept, now) for job in jobs)
+    return tuple(_finding(job, twins[job.name, job.owner], entries.get(_tag(job)), kept, now) for job in jobs)
 
 
 def unseen(table: JobTable, kept: Kept, now: float) -> tuple[tuple[Entry, Absent | Unknown], ...]:
@@ -168,10 +170,6 @@ def _is(job: Job, record: SessionRecord) -> bool:
 
 def _submitted(record: SessionRecord) -> float:
     return record.asked if record.submitted is None else record.submitted
-
-
-def _twins(job: Job, jobs: Iterable[Job]) -> int:
-    return sum((one.name, one.owner) == (job.name, job.owner) for one in jobs)
 
 
 def _tag(job: Job) -> str:
