@@ -13,7 +13,6 @@ from typing import Any, Final
 from unittest import mock
 
 from sgehub.errors import ClusterError, NoAnswerError
-from sgehub.gridengine.reflector import JobReflector
 from sgehub.hub import resuming
 from sgehub.hub.endings import Endings
 from sgehub.hub.hosts import HostWatch
@@ -177,21 +176,6 @@ def an_old_record_overwrites_a_new_one() -> list[Swap]:
     return [(SGESpawner, "current", lambda _self, record: record)]
 
 
-def a_list_for_others_proves_absence() -> list[Swap]:
-    """A list that was asked for some people's jobs tells of everybody's."""
-    real = JobReflector.next_table
-
-    async def next_table(self: JobReflector, after: float, *, everybody: bool = False, eager: bool = True) -> Any:  # noqa: ARG001 - the bug
-        return await real(self, after, eager=eager)
-
-    return [(JobReflector, "next_table", next_table)]
-
-
-def the_new_run_is_an_intruder() -> list[Swap]:
-    """Another port than before is refused, though the job runs anew on another host."""
-    return [(SGESpawner, "_another_port", lambda _self: False)]
-
-
 def a_lost_answer_means_no_job() -> list[Swap]:
     """A qsub that was not answered has not queued a job."""
 
@@ -199,11 +183,6 @@ def a_lost_answer_means_no_job() -> list[Swap]:
         return record if record.number is not None else None
 
     return [(Endings, "number", number)]
-
-
-def the_hub_starts_without_its_wishes() -> list[Swap]:
-    """What the ledger says is to end is not taken up by the next hub."""
-    return [(Endings, "resume", lambda _self: None)]
 
 
 BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
@@ -224,10 +203,7 @@ BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
         a_silent_host_is_lost,
         a_cancelled_start_deletes,
         an_old_record_overwrites_a_new_one,
-        a_list_for_others_proves_absence,
-        the_new_run_is_an_intruder,
         a_lost_answer_means_no_job,
-        the_hub_starts_without_its_wishes,
     )
 }
 

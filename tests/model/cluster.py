@@ -354,7 +354,7 @@ class Cluster:
     def wake(self, job: Live) -> None:
         """Let a session that was stopped, or cut off, go on."""
         if job.session is not None:
-            self.after(0.2, job.session.look)
+            self.after(0.2, job.session.wake)
 
     def rerun(self, job: Live) -> None:
         """Take a running job off its host and queue it again: qmod -rj, or a host that was lost."""

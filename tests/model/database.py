@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from sgehub.hub import orphans
-from sgehub.hub.ledger import METADATA
+from sgehub.hub.ledger import METADATA, LedgerError
 from sgehub.hub.orphans import Kept
 
 PEOPLE = ("bin", "daemon", "games")  # accounts that every Debian has
@@ -89,18 +89,10 @@ class Database:
         db.close()
         self._raw.rollback()
 
-    def copy(self) -> sqlite3.Connection:
-        """Return a copy of what is committed."""
-        copy = sqlite3.connect(":memory:")
-        self._raw.backup(copy)
-        return copy
-
-    def restore(self, copy: sqlite3.Connection) -> None:
-        """Put a copy back. No hub may run."""
-        copy.backup(self._raw)
-
     def kept(self) -> Kept:
-        """Read servers and ledger as another connection would."""
+        """Read servers and ledger as another connection would. Raises LedgerError while the hub is writing."""
+        if self._raw.in_transaction:  # SQLite copies nothing then, and Python would wait for ever
+            raise LedgerError("The hub's database is locked.")
         self._raw.backup(self._reader_raw)
         with Session(self._reader) as apart:
             return orphans.read(apart)

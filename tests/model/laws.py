@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CALM: Final = (
     3 * 3600.0
 )  # seconds after which everything must have come to rest, once nothing disturbs it any more
+NOTICED: Final = 100.0  # seconds in which a hub notices a server that listens
 LOOKS: Final = 60.0  # seconds between looks whether it has
 
 
@@ -57,7 +58,13 @@ def _in_vain(world: World, start: Start) -> bool:
         return False
     if job.started is None:
         return now - start.begun >= PATIENCE - 5
-    return job.started + START_TIMEOUT - 5 <= world.clock.epoch()
+    return job.started + START_TIMEOUT - 5 <= world.clock.epoch() and not _listens(world, start)
+
+
+def _listens(world: World, start: Start) -> bool:
+    """Tell whether its server has been there for so long that a hub which waits for it must have noticed."""
+    session = start.session
+    return session is not None and session.serving and session.awake and world.clock.now - session.since > NOTICED
 
 
 def someone_can_name_it(
@@ -93,7 +100,7 @@ def true_reason(world: World, key: tuple[str, str], reason: str, error: Exceptio
         "job-ended": {"its job has ended", "its server has ended"} & set(start.reasons),
         "cluster": start.tag in world.unanswered and not start.lives,
         "refused": not start.lives,
-        "too-late": waited >= START_TIMEOUT - 5,
+        "too-late": waited >= START_TIMEOUT - 5 and not _listens(world, start),
         "patience": waited >= PATIENCE - 5,
         "stopped": "its person stopped it" in start.reasons,
         "host-lost": start.job is not None and world.lost(start.job),

@@ -24,6 +24,7 @@ class Session:
         self.port = 20000 + 10 * (job.number % 900) + job.runs
         self.serving = False  # the server listens
         self.over = False
+        self.since = 0.0  # when it was last able to begin to answer
         self.code = 137  # its exit code, once it is over
         self.accepted = False
         self.line: Line | None = None
@@ -64,6 +65,12 @@ class Session:
         if self.over or self.job.over:
             return
         self.serving = True
+        self.since = self._cluster.clock.now
+        self.look()
+
+    def wake(self) -> None:
+        """Go on after a stop, or after a network that was cut."""
+        self.since = self._cluster.clock.now
         self.look()
 
     def look(self) -> None:

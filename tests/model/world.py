@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,9 @@ class World:
         self.begun: dict[tuple[str, str], float] = {}
         self.pressed: dict[tuple[str, str], float] = {}
         self.wished: set[tuple[str, str]] = set()  # servers whose person wants no job any more
+        self.removing: Counter[str] = (
+            Counter()
+        )  # people whose removal is not answered yet: it takes later starts along
         self.unanswered: set[str] = set()  # tags whose qsub gave no answer
         self.hub: Hub | None = None
         self.fuse: int | None = None  # callbacks until the hub is killed
@@ -172,6 +176,7 @@ class World:
             hub.leave()
         else:
             hub.kill()
+        self.removing.clear()
         replies, self._replies = self._replies, []
         for reply in replies:
             self.cluster.after(0.01, lambda reply=reply: reply(None))
@@ -325,7 +330,8 @@ class World:
         spawner = hub.spawner(person, server)
         if spawner is None or not (spawner.pending or spawner.ready):
             self.begun[person, server] = self.clock.now
-            self.wished.discard((person, server))
+            if not self.removing[person]:
+                self.wished.discard((person, server))
         hub.request(hub.start(person, server), self._answered("start", person, server))
 
     def stop(self, person: str, server: str, *, remove: bool = False) -> None:
@@ -343,7 +349,14 @@ class World:
         if hub is None or not hub.listening or hub.find_user(person) is None:
             return
         wished = [start for server in SERVERS for start in self._wish(person, server)]
-        hub.request(hub.remove_user(person), self._answered("remove", person, "", wished))
+        self.removing[person] += 1
+        answered = self._answered("remove", person, "", wished)
+
+        def removed(result: Any) -> None:
+            self.removing[person] -= 1
+            answered(result)
+
+        hub.request(hub.remove_user(person), removed)
 
     def _wish(self, person: str, server: str) -> list[Start]:
         """Note that what lives of a server may end from now on; return it."""
