@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sgehub.hub.service import ClusterService
 
 HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
+# Seconds in which a qmaster that hung may still take up what it was sent before: it answers others meanwhile.
+LATE: Final = 10.0
 SETTLED: Final = HELPER_DEADLINE + 5.0  # seconds after which a qsub without an answer cannot bring a job any more
 # Seconds between tries to delete a job; the last one repeats.
 RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -137,13 +139,18 @@ class Endings:
         # The process that began this may have been another one, with another clock: ours must have run as long.
         settled = max(record.asked, service.began, since) + SETTLED
         after = service.clock()
+        missing: float | None = None  # since when whole tables lack it
         while True:
             table = await service.reflector.next_table(after, everybody=True)
             job = table.by_name(record.job_name, owner=record.person)
             if job is not None:
                 # Every table from now on is younger than the submission; when that was, nobody knows any better.
                 return record.answered(job.number, record.asked)
-            if after > settled and not table.skipped and not table.broken:
+            if after <= settled or table.skipped or table.broken:
+                missing = None
+            elif missing is None:
+                missing = table.asked_at
+            elif table.asked_at - missing >= LATE:
                 named = await self._named(record)
                 if isinstance(named, Absent):
                     return None
