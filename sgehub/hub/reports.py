@@ -32,6 +32,7 @@ class Reports(Following):
     heard: bool  # whether the session itself has spoken to this hub, which proves that it lives
     _doubted: float | None  # since when another port than before is reported
     poll_and_notify: Any
+    _check_pending: bool  # JupyterHub's
 
     def accept_port(self, port: int) -> bool | None:
         """Take the port that the server of this very start listens on.
@@ -108,8 +109,13 @@ class Reports(Following):
         Both may overlap: 8.1.9 ends the old run seconds after the new one has begun elsewhere.
         """
         service = self.service
-        with suppress(asyncio.TimeoutError, NoAnswerError):
-            await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
+        self._check_pending = True  # so that nobody makes the route again meanwhile
+        try:
+            await self.user.settings["proxy"].delete_user(self.user, self.name)
+            with suppress(asyncio.TimeoutError, NoAnswerError):
+                await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
+        finally:
+            self._check_pending = False
         if self.record != record:
             return True  # the watch was quicker
         found = service.find(record)
