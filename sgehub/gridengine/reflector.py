@@ -117,6 +117,7 @@ class JobReflector:
         self._for_everybody = 0
         self.table: JobTable | None = None
         self.failing_since: float | None = None
+        self.answers_since = 0.0  # the clock's time of the first answer after the last failure
 
     def interest(self, *, waiting: bool) -> Interest:
         """Register an interest; use it with `with`, or release it. Asking starts at once."""
@@ -261,6 +262,7 @@ class JobReflector:
         if self.failing_since is not None:
             lasted = self._clock() - self.failing_since
             self._log.info("Grid Engine answers again, after %.0f seconds.", lasted)
+            self.answers_since = self._clock()
         self._failures, self.failing_since = 0, None
         self.table = table
         answered, self._answered = self._answered, asyncio.Event()

@@ -18,10 +18,11 @@ LONGEST: Final = 15.0  # seconds that a start which is cancelled may take to end
 LOOK: Final = 0.05  # seconds between looks; JupyterHub has no event for it
 
 
-async def settled(spawner: Any) -> None:
-    """Wait until nothing is pending that could be cancelled, but not for ever."""
-    until = asyncio.get_running_loop().time() + LONGEST
-    while spawner.pending in {"spawn", "check"} and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - see LOOK
+async def settled(spawner: Any, *pending: str, longest: float = LONGEST) -> None:
+    """Wait until nothing of the kind is pending any more (a start or a check if none is named), but not for ever."""
+    kinds = pending or ("spawn", "check")
+    until = asyncio.get_running_loop().time() + longest
+    while spawner.pending in kinds and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - see LOOK
         await asyncio.sleep(LOOK)
 
 

@@ -39,12 +39,12 @@ class DeletingUserHandler(UserAPIHandler):  # type: ignore[misc] # JupyterHub is
         if spawner.pending in {"spawn", "check"} and spawner._spawn_future:  # noqa: SLF001 - JupyterHub's handler does the same
             spawner._spawn_future.cancel()  # noqa: SLF001 - as above
             await asyncio.sleep(CANCELLED)
-            await settled(spawner)
-        if spawner.pending == "stop" and spawner._stop_future:  # noqa: SLF001 - as above
-            await asyncio.wait([spawner._stop_future], timeout=self.slow_stop_timeout)  # noqa: SLF001 - as above
-        elif spawner.active:
-            await self.stop_single_user(user, name)
+        await settled(spawner)
         if spawner.pending == "stop":
+            await settled(spawner, "stop", longest=self.slow_stop_timeout)
+        elif spawner.active and not spawner.pending:
+            await self.stop_single_user(user, name)
+        if spawner.pending:
             raise web.HTTPError(
                 400, f"The server {name!r} of {user.name} is still stopping. Try again in a minute."
             )

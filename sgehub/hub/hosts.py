@@ -43,10 +43,11 @@ class HostWatch:
     def lost(self, host: str, came: float = 0.0) -> bool:
         """Tell whether a host has been silent for so long that a job on it is lost.
 
-        `came` is when the hub saw the job come there: a silence that began before that is over.
+        `came` is when the hub saw the job there for the first time: silence counts from then on, for a job is sent
+        to hosts that report only.
         """
         since = self._since.get(host)
-        return since is not None and since >= came and self._asked - since >= self._after
+        return since is not None and self._asked - max(since, came) >= self._after
 
     async def look(self) -> None:
         """Ask once, and count the silence. Never raises."""

@@ -22,7 +22,9 @@ from sgehub.model.job import Job
 END_ANSWER: Final = 4.0  # seconds that a session waits for the end of its route; it tries for 5
 ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
 SIGNALLED: Final = 128  # smaller exit statuses are the server's own
-RERUN_LOOK: Final = 1.0  # seconds for the table that tells an end by a signal from another run; see END_ANSWER
+# Seconds for the table that tells an end by a signal from another run. The session itself waits no longer than
+# END_ANSWER; it is given up, and with it another run, only when Grid Engine falls silent just then.
+RERUN_LOOK: Final = 30.0
 END_GRACE: Final = 15.0  # seconds that a job may take to end by itself after its server has ended
 
 
@@ -95,13 +97,17 @@ class Reports(Following):
             await asyncio.sleep(ROUTE_LOOK)
         if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record):
             return
-        if self.ready and self.record == record:
+        if self.ready and self._is_run(record):
             # Until accounting says why: see learn_why.
             told = f"Its server ended with exit status {self.exit_code}."
             why = "Grid Engine has ended its job." if self.exit_code == ANNOUNCED else told
             self.give_up(record, why, grace=END_GRACE)
             self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
             await self.poll_and_notify()
+
+    def _is_run(self, record: SessionRecord) -> bool:
+        """Tell whether this run of the job is still the present one: each has a token of its own."""
+        return self.record is not None and self.is_present(record) and self.record.token_id == record.token_id
 
     async def _runs_again(self, record: SessionRecord) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
@@ -116,8 +122,11 @@ class Reports(Following):
                 await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
         finally:
             self._check_pending = False
-        if self.record != record:
-            return True  # the watch was quicker
+        if not self._is_run(record):
+            # The watch was quicker, and could not start anew what was being judged.
+            if self.is_present(record) and self.ready:
+                resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
+            return True
         found = service.find(record)
         if isinstance(found, Job) and another_run(record, found):
             await resuming.renew(self, record, found)  # type: ignore[arg-type] # it is part of one

@@ -38,6 +38,7 @@ api.replace_endpoint()
 deletion.replace_handler()
 cancellation.replace_handler()
 
+STOPPED = "it was stopped from the hub"
 STOP_PATIENCE = 30.0  # seconds that a person's Stop waits for the job's end; the service goes on after that
 # The hub's own limit for a start is only there to be longer than ours, which know why they end a start.
 BEYOND_ALL = 30 * 86400
@@ -69,6 +70,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self._submission: asyncio.Task[SessionRecord] | None = None
         self._line: Callable[[], None] | None = None
         self.last_phase: Phase | None = None
+        self._gone = ""  # the tag of a start whose job has ended for certain
         self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
 
@@ -198,6 +200,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         if self.exit_code is not None and self.service.ends.has(record.tag):  # else it is still being judged
             return self.exit_code
         if await self.service.gone(record):
+            self._gone = record.tag
             return await starting.exit_status(self, record)
         return None
 
@@ -207,9 +210,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         if record is None:
             return
         self.service.watch.drop(self)
-        ending = self.service.ends.end(
-            record, self.name, "it was stopped from the hub", submission=self._submission
-        )
+        ending = self.service.ends.end(record, self.name, STOPPED, submission=self._submission)
         if self.ended is None:  # else it has been counted already
             self.service.metrics.session_ended("stopped")
         await asyncio.wait([ending], timeout=0.0 if now else STOP_PATIENCE)
@@ -223,9 +224,14 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.hang_up()
         self.service.watch.drop(self)
         if record is not None:
-            if not self.service.ends.has(record.tag):
+            if self.service.ends.has(record.tag):
+                pass  # it forgets the start when its job is gone
+            elif self._gone == record.tag:
                 self.service.ledger.close(record.tag)
                 self.service.spawn(self.service.discard(record))
+            elif self.service.ledger.find(record.tag) is not None:
+                # The hub is ending, and has cancelled this before `stop` was called.
+                self.service.ends.end(record, self.name, STOPPED, submission=self._submission)
             self._revoke(record)
         return await maybe_future(super().run_post_stop_hook())
 

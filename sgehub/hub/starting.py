@@ -34,6 +34,7 @@ ACCOUNTING_PATIENCE: Final = 2.0  # seconds that a person waits for the record o
 ROUTE_PATIENCE: Final = 0.3  # seconds that a dead server's route waits for it: qacct may read years of records
 # Seconds between looks for the record of a job that has ended; sites write it seconds to minutes later.
 LATE_RECORDS: Final = (2.0, 5.0, 15.0, 30.0, 60.0)
+CHANCE: Final = 300.0  # seconds that a start has after an outage, in which nobody sent its job to a host
 LOOK: Final = 30.0  # seconds between looks whether patience has ended, where no news comes
 
 
@@ -162,15 +163,17 @@ def _left(
     spawner: SGESpawner, record: SessionRecord, running_since: float | None, found: Job | Absent | Unknown
 ) -> float:
     """Return the seconds that are left for what the start waits for; raise StartFailed when there are none."""
-    now = spawner.service.clock()
+    reflector = spawner.service.reflector
+    if reflector.silent_since is not None:
+        return LOOK
     if running_since is not None:
-        left = running_since + spawner.startup_timeout - now
+        until = running_since + spawner.startup_timeout
         said = (
             f"Its server did not start within {spawner.startup_timeout:g} seconds on {record.host or 'its host'}."
         )
         reason = "too-late"
     elif isinstance(found, Job) and found.state.phase in (Phase.QUEUED, Phase.HELD):
-        left = (record.queued or record.asked) + record.patience - now
+        until = (record.queued or record.asked) + record.patience
         waited = Duration(int(record.patience)).words()
         said = (
             f"Job {record.number} waited {waited} in the queue, which is as long as this site lets sessions wait."
@@ -178,6 +181,7 @@ def _left(
         reason = "patience"
     else:
         return LOOK
+    left = max(until, reflector.answers_since + CHANCE) - spawner.service.clock()
     if left <= 0:
         raise StartFailed(f"{said} {telling.describe(spawner)[1]}", reason=reason)
     return left

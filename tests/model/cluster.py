@@ -78,7 +78,7 @@ class Call:
     tell: Callable[[Any], None]
     fault: str | None
     told: bool = False
-    reached: bool = False
+    reached: bool = False  # whether it has had its effect
 
     def answer(self, value: Any) -> None:
         """Give the answer, once."""
@@ -120,6 +120,7 @@ class Cluster:
         self._freed: deque[tuple[float, int]] = deque()
         self._reuse = False
         self._stuck: list[Call] = []
+        self._deletions: list[Call] = []  # all that were ever on their way
 
     # Time
 
@@ -145,6 +146,8 @@ class Cluster:
         queue = self.faults.get(verb)
         fault = queue.popleft() if queue else None
         call = Call(verb, effect, tell, fault)
+        if verb == "cancel":
+            self._deletions.append(call)
         self.after(LATENCY, lambda: self._reach(call))
         self.after(deadline, lambda: call.answer(NoAnswerError(f"{verb} did not answer within {deadline:.0f} s.")))
 
@@ -160,6 +163,7 @@ class Cluster:
             self._run(call)
 
     def _run(self, call: Call) -> None:
+        call.reached = True
         if call.fault == "crash before":
             self.observer.kill_hub()
         try:
@@ -356,12 +360,18 @@ class Cluster:
         if job.session is not None:
             self.after(0.2, job.session.wake)
 
-    def rerun(self, job: Live) -> None:
-        """Take a running job off its host and queue it again: qmod -rj, or a host that was lost."""
+    def rerun(self, job: Live, *, told: bool = False) -> None:
+        """Take a running job off its host and queue it again: qmod -rj, or a host that was lost.
+
+        `told`: the session still says that a signal has ended its server; Grid Engine answers for a while.
+        """
         if job.waiting or "d" in job.letters:
             return
         self._account(job, 137, failed=25)
         if job.session is not None:
+            if told and job.session.awake and self.qmaster == "up":
+                self.faults.pop("jobs", None)
+                self.observer.report_signal(job.session, 140)
             job.session.vanish()
         job.session = None
         job.host = job.started = None
@@ -381,7 +391,9 @@ class Cluster:
             self._gone(job, 137)
 
     def replace(self, job: Live, owner: str) -> None:
-        """Let a job end, and give its number to a job of somebody's own."""
+        """Let a job end, and give its number to a job of somebody's own; weeks pass, so that no qdel is on its way."""
+        if not all(call.reached or (call.told and call not in self._stuck) for call in self._deletions):
+            return
         self._gone(job, 0)
         if self._freed and self._freed[-1][1] == job.number:
             self._freed.pop()

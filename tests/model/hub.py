@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyterhub import orm, scopes
-from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.app import JupyterHub
 from jupyterhub.objects import Hub as HubServer
 from jupyterhub.proxy import Proxy
@@ -26,6 +25,7 @@ from traitlets.config import Config
 
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.hub import api
+from sgehub.hub.cancellation import CancellableServerHandler
 from sgehub.hub.deletion import DeletingUserHandler
 from sgehub.hub.ledger import Ledger
 from sgehub.hub.service import ClusterService
@@ -125,7 +125,9 @@ class Desk:
     eventlog = SimpleNamespace(emit=lambda **_: None)
     request = SimpleNamespace(method="GET", body=b"", path="/")
     current_user = SimpleNamespace(kind="user", name="admin")
-    parsed_scopes: Final = {"delete:users": scopes.Scope.ALL, "admin:users": scopes.Scope.ALL}
+    parsed_scopes: Final = dict.fromkeys(
+        ("delete:users", "admin:users", "start:servers", "stop:servers", "delete:servers"), scopes.Scope.ALL
+    )
     expanded_scopes = frozenset(parsed_scopes)
 
     def __init__(self, hub: Hub, body: dict[str, Any]) -> None:
@@ -156,8 +158,11 @@ class Desk:
         """Note the answer."""
         self.status = status
 
+    def finish(self, _body: Any = None) -> None:
+        """Send the answer."""
 
-class ServerDesk(Desk, UserServerAPIHandler):
+
+class ServerDesk(Desk, CancellableServerHandler):
     """A request about one server."""
 
 
@@ -311,11 +316,11 @@ class Hub:
 
     def start(self, person: str, server: str) -> Coroutine[Any, Any, Any]:
         """POST /users/PERSON/servers/SERVER."""
-        return ServerDesk.post.__wrapped__(ServerDesk(self, {}), person, server)
+        return ServerDesk(self, {}).post(person, server)
 
     def stop(self, person: str, server: str, *, remove: bool) -> Coroutine[Any, Any, Any]:
         """DELETE /users/PERSON/servers/SERVER."""
-        return ServerDesk.delete.__wrapped__(ServerDesk(self, {"remove": remove}), person, server)
+        return ServerDesk(self, {"remove": remove}).delete(person, server)
 
     def remove_user(self, person: str) -> Coroutine[Any, Any, Any]:
         """DELETE /users/PERSON."""

@@ -38,7 +38,7 @@ def look(world: World) -> None:
 def one_job_for_one_server(world: World, new: Start, job: Live) -> None:
     """Never two live jobs for one server, except beside one whose host is lost."""
     for old in world.starts:
-        if old.key == new.key and old.job is not None and not old.job.over and not world.lost(old.job):
+        if old.key == new.key and old.job is not None and not old.job.over and not world.counts_as_lost(old):
             world.broken(f"{new.key} has got job {job.number} while its job {old.job.number} still lives")
 
 
@@ -56,8 +56,11 @@ def _in_vain(world: World, start: Start) -> bool:
     job, now = start.job, world.clock.now
     if job is None or start.ready:
         return False
+    waited = (now if job.started is None else now - (world.clock.epoch() - job.started)) - start.begun
+    if waited >= PATIENCE - 5:  # a job may also leave the queue in the moment in which it is given up
+        return True
     if job.started is None:
-        return now - start.begun >= PATIENCE - 5
+        return False
     return job.started + START_TIMEOUT - 5 <= world.clock.epoch() and not _listens(world, start)
 
 

@@ -49,11 +49,13 @@ EVENTS = {
     "error": lambda cluster, job: cluster.break_start(job),
     "suspend": lambda cluster, job: cluster.suspend(job),
     "rerun": lambda cluster, job: cluster.rerun(job),
+    "rerun told": lambda cluster, job: cluster.rerun(job, told=True),
     "exit": lambda cluster, job: cluster.exit(job, 0),
     "kill": lambda cluster, job: cluster.kill(job),
     "delete": lambda cluster, job: cluster.delete(job),
 }
 INDEX = st.integers(0, 3)
+TOLD = 35.0  # seconds that the qmaster is there after a session has told of its end: then it is judged
 REPLACED = True  # whether numbers are given away while no hub runs
 
 
@@ -178,7 +180,7 @@ class Histories(RuleBasedStateMachine):
             self.world.cluster.set_fault(verb, None if witnesses else "lost")
         if job is not None:
             EVENTS[event](self.world.cluster, job)
-        self._go_on(seconds)
+        self._go_on(max(seconds, TOLD) if event == "rerun told" else seconds)
 
     @precondition(lambda self: REPLACED and self._job(0) and self.world.hub is None)
     @rule(index=INDEX, owner=st.sampled_from(PEOPLE))

@@ -34,6 +34,7 @@ from tests.model.session import Session
 
 SERVERS: Final = ("", "two")
 SILENCE: Final = 30.0  # seconds until a connection to what cannot hear is given up
+NOTICED: Final = 60.0  # seconds in which a hub notices that a lost host is back; until then the job counts as lost
 PATIENT: Final = 20.0  # seconds after which a hub may give a server up that never answered
 
 BUSY: Final = 200_000  # callbacks in one step: more is a loop that never waits
@@ -51,6 +52,7 @@ class Start:
     answered: bool = False  # the hub was told the job's number
     ready: bool = False  # the server was once reachable
     must_end: bool = False  # its person was told that it is stopped
+    found_again: float = -NOTICED  # when its host, which was lost, came back
     silent_since: float | None = None  # since when its server does not answer the hub
 
     @property
@@ -233,6 +235,7 @@ class World:
         for start in self.starts:
             if start.job is not None and start.job.host == host.name and self.lost(start.job):
                 start.reasons.append("its host was lost")
+                start.found_again = self.clock.now
 
     def session_refused(self, job: Live, status: int) -> None:
         """Hear that the hub has refused a session, which ends because of that."""
@@ -259,6 +262,10 @@ class World:
         since = host.silent_since if host else None
         return since is not None and self.clock.now - since >= LOST_AFTER
 
+    def counts_as_lost(self, start: Start) -> bool:
+        """Tell whether a start's host is lost, or has come back so lately that no hub need know."""
+        return start.job is not None and (self.lost(start.job) or self.clock.now - start.found_again < NOTICED)
+
     # What sessions tell
 
     def report_port(self, session: Session, port: int, reply: Callable[[int | None], None]) -> None:
@@ -270,6 +277,11 @@ class World:
         self._excuse(session.job, "its server has ended")
         if session.launch is not None:
             self._post_end(session, code, 4)
+
+    def report_signal(self, session: Session, code: int) -> None:
+        """Post an end to the hub which is that of one run only."""
+        if session.launch is not None:
+            self._post_end(session, code, 0)
 
     def _post_end(self, session: Session, code: int, tries: int) -> None:
         def again(status: int | None) -> None:
