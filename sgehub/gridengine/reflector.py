@@ -117,7 +117,7 @@ class JobReflector:
         self._for_everybody = 0
         self.table: JobTable | None = None
         self.failing_since: float | None = None
-        self.answers_since = 0.0  # the clock's time of the first answer after the last failure
+        self.answers_since = clock()  # the clock's time of the first answer after the last outage or hang
 
     def interest(self, *, waiting: bool) -> Interest:
         """Register an interest; use it with `with`, or release it. Asking starts at once."""
@@ -239,6 +239,8 @@ class JobReflector:
             self._question = None
         took = self._monotonic() - question.started
         if answered:
+            if took > _HANGS:
+                self.answers_since = self._clock()
             self._took.append(took)
             self._succeed(table)
         self._tell(took, answered=answered)

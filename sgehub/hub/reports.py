@@ -24,7 +24,7 @@ ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the r
 SIGNALLED: Final = 128  # smaller exit statuses are the server's own
 # Seconds for the table that tells an end by a signal from another run. The session itself waits no longer than
 # END_ANSWER; it is given up, and with it another run, only when Grid Engine falls silent just then.
-RERUN_LOOK: Final = 30.0
+RERUN_LOOK: Final = 12.0
 END_GRACE: Final = 15.0  # seconds that a job may take to end by itself after its server has ended
 
 
@@ -103,6 +103,7 @@ class Reports(Following):
             why = "Grid Engine has ended its job." if self.exit_code == ANNOUNCED else told
             self.give_up(record, why, grace=END_GRACE)
             self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
+            resuming.mind(self)  # type: ignore[arg-type] # it is part of one
             await self.poll_and_notify()
 
     def _is_run(self, record: SessionRecord) -> bool:

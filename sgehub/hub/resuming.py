@@ -122,10 +122,15 @@ async def _again(spawner: SGESpawner, *, served: bool) -> None:
     if not served:
         spawner.note_ready()
         spawner.service.metrics.start_ended("ready")
-    if not spawner._callbacks:  # noqa: SLF001 - a server that starts once more has them
-        spawner.add_poll_callback(_stopped, spawner)
+    mind(spawner)
     spawner.start_polling()
     spawner.log.info("%s is reachable.", starting.words(spawner))
+
+
+def mind(spawner: SGESpawner) -> None:
+    """See to it that the hub cleans up when the server's end is noticed, as it does after a start of its own."""
+    if not spawner._callbacks:  # noqa: SLF001 - a server that starts once more has them
+        spawner.add_poll_callback(_stopped, spawner)
 
 
 async def _heal(spawner: SGESpawner) -> None:

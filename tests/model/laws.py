@@ -101,7 +101,7 @@ def true_reason(world: World, key: tuple[str, str], reason: str, error: Exceptio
     true = {
         "job-error": "it was in the error state" in start.reasons,
         "job-ended": {"its job has ended", "its server has ended"} & set(start.reasons),
-        "cluster": start.tag in world.unanswered and not start.lives,
+        "cluster": (start.tag in world.unanswered or not start.answered) and not start.lives,
         "refused": not start.lives,
         "too-late": waited >= START_TIMEOUT - 5 and not _listens(world, start),
         "patience": waited >= PATIENCE - 5,

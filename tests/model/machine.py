@@ -55,7 +55,7 @@ EVENTS = {
     "delete": lambda cluster, job: cluster.delete(job),
 }
 INDEX = st.integers(0, 3)
-TOLD = 35.0  # seconds that the qmaster is there after a session has told of its end: then it is judged
+TOLD = 15.0  # seconds that the qmaster is there after a session has told of its end: then it is judged
 REPLACED = True  # whether numbers are given away while no hub runs
 
 

@@ -24,6 +24,7 @@ from aiohttp import ClientOSError
 from tornado import web
 
 from sgehub.gridengine.client import Submission
+from sgehub.hub import resuming, starting
 from sgehub.hub.refusals import StartFailed
 from tests.model import laws
 from tests.model.cluster import Cluster, Host, Live
@@ -36,6 +37,8 @@ SERVERS: Final = ("", "two")
 SILENCE: Final = 30.0  # seconds until a connection to what cannot hear is given up
 NOTICED: Final = 60.0  # seconds in which a hub notices that a lost host is back; until then the job counts as lost
 PATIENT: Final = 20.0  # seconds after which a hub may give a server up that never answered
+
+_cleaned_up: Final = resuming._stop  # noqa: SLF001 - the laws listen to it
 
 BUSY: Final = 200_000  # callbacks in one step: more is a loop that never waits
 
@@ -106,6 +109,7 @@ class World:
         enter(mock.patch.object(jupyterhub.utils, "datetime", Calendar))
         enter(mock.patch.object(jupyterhub.utils, "fetch", self.fetch))
         enter(mock.patch.object(secrets, "token_hex", self._token_hex))
+        enter(mock.patch.object(resuming, "_stop", self._resumed_in_vain))
         self.boot()
         self.pass_time(0.5)
         return self
@@ -351,6 +355,8 @@ class World:
         hub = self.hub
         if hub is None or not hub.listening or hub.find_user(person) is None:
             return
+        if self.removing[person]:  # JupyterHub itself has accidents where two of them remove the same server
+            return
         wished = self._wish(person, server)
         work = hub.stop(person, server, remove=remove and bool(server))
         hub.request(work, self._answered("stop", person, server, wished))
@@ -395,6 +401,11 @@ class World:
                 start.must_end = True
 
         return note
+
+    async def _resumed_in_vain(self, spawner: Any, error: Exception, *, served: bool) -> None:
+        """Hear that a session which a later hub has taken over is over, before it cleans up."""
+        self.start_failed((spawner.user.name, spawner.name), starting.failed(error).reason, error)
+        await _cleaned_up(spawner, error, served=served)
 
     def start_failed(self, key: tuple[str, str], reason: str, error: Exception) -> None:
         """Hear from the spawner why a start came to nothing."""
