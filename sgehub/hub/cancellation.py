@@ -19,7 +19,7 @@ LOOK: Final = 0.05  # seconds between looks; JupyterHub has no event for it
 
 
 async def settled(spawner: Any, *pending: str, longest: float = LONGEST) -> None:
-    """Wait until nothing of the kind is pending any more (a start or a check if none is named), but not for ever."""
+    """Wait until nothing of the kind (a start or a check if none is named) is pending, but not for ever."""
     kinds = pending or ("spawn", "check")
     until = asyncio.get_running_loop().time() + longest
     while spawner.pending in kinds and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - see LOOK

@@ -88,14 +88,16 @@ class Reports(Following):
         self.news.set()
         self.service.reflector.ask_soon()
         if self.record.port is not None:  # else no route has been made, and none will be
-            # The session holds its port until we answer, but not for long.
-            await asyncio.wait([self.service.spawn(self._ended(self.record))], timeout=END_ANSWER)
+            # The session holds its port until we answer, but not for long: it tries again after 2 s.
+            routeless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            judged = self.service.spawn(self._ended(self.record, routeless))
+            await asyncio.wait([judged, routeless], timeout=END_ANSWER, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _ended(self, record: SessionRecord) -> None:
+    async def _ended(self, record: SessionRecord, routeless: asyncio.Future[None]) -> None:
         """Take the route away; one that the hub is about to make as soon as it is there."""
         while self.pending in {"spawn", "check"} and self.is_present(record):  # noqa: ASYNC110 - the hub has no event for it
             await asyncio.sleep(ROUTE_LOOK)
-        if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record):
+        if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record, routeless):
             return
         if self.ready and self._is_run(record):
             # Until accounting says why: see learn_why.
@@ -110,15 +112,18 @@ class Reports(Following):
         """Tell whether this run of the job is still the present one: each has a token of its own."""
         return self.record is not None and self.is_present(record) and self.record.token_id == record.token_id
 
-    async def _runs_again(self, record: SessionRecord) -> bool:
+    async def _runs_again(self, record: SessionRecord, routeless: asyncio.Future[None]) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
 
+        `routeless` is done as soon as no route leads to the server any more.
         Both may overlap: 8.1.9 ends the old run seconds after the new one has begun elsewhere.
         """
         service = self.service
         self._check_pending = True  # so that nobody makes the route again meanwhile
         try:
             await self.user.settings["proxy"].delete_user(self.user, self.name)
+            if not routeless.done():
+                routeless.set_result(None)
             with suppress(asyncio.TimeoutError, NoAnswerError):
                 await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
         finally:

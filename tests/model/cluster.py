@@ -391,7 +391,7 @@ class Cluster:
             self._gone(job, 137)
 
     def replace(self, job: Live, owner: str) -> None:
-        """Let a job end, and give its number to a job of somebody's own; weeks pass, so that no qdel is on its way."""
+        """Let a job end, and give its number to somebody's own job weeks later: no qdel is on its way then."""
         if not all(call.reached or (call.told and call not in self._stuck) for call in self._deletions):
             return
         self._gone(job, 0)

@@ -17,7 +17,7 @@ HISTORIES = 2000
 FIRST = 1
 PARTS = 4
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)  # they run beside others, and these go first
 
 
 @pytest.fixture(scope="module")

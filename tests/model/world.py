@@ -38,7 +38,7 @@ SILENCE: Final = 30.0  # seconds until a connection to what cannot hear is given
 NOTICED: Final = 60.0  # seconds in which a hub notices that a lost host is back; until then the job counts as lost
 PATIENT: Final = 20.0  # seconds after which a hub may give a server up that never answered
 
-_cleaned_up: Final = resuming._stop  # noqa: SLF001 - the laws listen to it
+_cleaned_up: Final = resuming._stop
 
 BUSY: Final = 200_000  # callbacks in one step: more is a loop that never waits
 
