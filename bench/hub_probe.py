@@ -2,8 +2,9 @@
 
 `watch(c, folder)` stands in the hub's configuration. The probe looks for files in `folder` once a second, removes
 and obeys them: `lag-on` begins to measure, `lag-off` writes lag.json, `profile-on` and `profile-off` do the same
-with profile.txt, `tidy` returns freed memory to the system, `go` lets the sessions of PlainSpawner run. While
-nothing is measured it costs one look a second.
+with profile.txt, `memory-on` and `memory-off` with memory.txt (what was allocated between them and is still there,
+by source line), `collect` writes how long full garbage collections take, `tidy` returns freed memory to the
+system, `go` lets the sessions of PlainSpawner run. While nothing is measured it costs one look a second.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import threading
 import time
 import traceback
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,9 @@ from traitlets import Unicode
 TICK = 0.01  # seconds
 LOOK = 1.0
 FUNCTIONS = 40  # shown of a profile
+FRAMES = 14  # kept of an allocation's stack
+LINES = 60  # shown of the memory
+COLLECTIONS = 3  # timed
 SHOWN = 200  # characters of a callback's description
 
 
@@ -100,6 +106,10 @@ class Probe:
                 await self._lag()
             if self._told("profile-on"):
                 await self._profile()
+            if self._told("memory-on"):
+                await self._memory()
+            if self._told("collect"):
+                self._collect()
 
     async def _lag(self) -> None:
         """Measure lateness until told to stop: of a timer of 10 ms, and the longest single callback."""
@@ -131,10 +141,46 @@ class Probe:
         stats.sort_stats("cumtime").print_stats(FUNCTIONS)
         self._answer("profile.txt", text.getvalue())
 
+    async def _memory(self) -> None:
+        """Note what is allocated until told to stop and still there then. The hub is slow meanwhile."""
+        gc.collect()
+        before = Counter(type(one).__qualname__ for one in gc.get_objects())
+        tracemalloc.start(FRAMES)
+        while not self._told("memory-off"):  # noqa: ASYNC110 - the order is a file
+            await asyncio.sleep(LOOK)
+        gc.collect()
+        kept = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        objects = Counter(type(one).__qualname__ for one in gc.get_objects())
+        objects.subtract(before)
+        lines = [f"{count:>8} more {name}" for name, count in objects.most_common(LINES)]
+        for grouping in ("filename", "lineno", "traceback"):
+            found = kept.statistics(grouping)
+            lines.append(f"\n{sum(one.size for one in found)} bytes by {grouping}")
+            for one in found[:LINES]:
+                where = " < ".join(f"{_short(frame.filename)}:{frame.lineno}" for frame in reversed(one.traceback))
+                lines.append(f"{one.size:>9} bytes, {one.count:>6} blocks  {where}")
+        self._answer("memory.txt", "\n".join(lines))
+
+    def _collect(self) -> None:
+        """Write the CPU seconds that full collections take, and how many objects they look at."""
+        took = []
+        for _ in range(COLLECTIONS):
+            begun = time.thread_time()
+            gc.collect()
+            took.append(time.thread_time() - begun)
+        found = {"took": took, "objects": len(gc.get_objects()), "frozen": gc.get_freeze_count()}
+        found |= {"threshold": gc.get_threshold(), "stats": gc.get_stats()}
+        self._answer("collect.json", json.dumps(found))
+
     def _answer(self, name: str, text: str) -> None:
         part = self.folder / f"{name}.part"
         part.write_text(text)
         part.rename(self.folder / name)
+
+
+def _short(path: str) -> str:
+    return "/".join(path.rsplit("/", 2)[1:])
 
 
 class PlainSpawner(Spawner):

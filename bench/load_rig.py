@@ -38,9 +38,9 @@ STUB_PORT = 20000
 PROBE = f"{STATE}/probe"
 COUNTED = f"{FOLDER}/counted"
 CALLS = f"{FOLDER}/calls"
-# A person's start returns at once; the hub itself would make it wait for 10 s. JupyterHub's own look at everybody's
-# activity, every five minutes, takes 5 CPU-seconds with 2,000 sessions, whatever the spawner: it would hit one window
-# or the other.
+# A person's start returns at once; the hub itself would make it wait for 10 s. JupyterHub's own look at
+# everybody's activity, every five minutes, takes 5 CPU-seconds with 2,000 sessions, whatever the spawner: it would
+# hit one window or the other.
 BOTH = f"""
 import sys
 sys.path.insert(0, "{FOLDER}")
@@ -277,12 +277,29 @@ class HubUnderTest:
         """Return where the hub's time goes, by cProfile."""
         return self._probed("profile", "profile.txt", seconds)
 
+    @contextmanager
+    def growth(self, to: Path) -> Iterator[None]:
+        """Write what is allocated inside the `with` statement and still there after it, by source line."""
+        self._tell("memory-on")
+        yield
+        self._tell("memory-off")
+        to.write_text(self._answer("memory.txt"))
+
+    def collections(self) -> dict[str, Any]:
+        """Return the CPU seconds that full garbage collections take."""
+        self._tell("collect")
+        found: dict[str, Any] = json.loads(self._answer("collect.json"))
+        return found
+
     def _probed(self, what: str, name: str, seconds: float) -> str:
         self._tell(f"{what}-on")
         time.sleep(seconds)
         self._tell(f"{what}-off")
+        return self._answer(name)
+
+    def _answer(self, name: str) -> str:
         answer = self._probe / name
-        wait_until(answer.exists, "the probe answers", 30.0, 0.2)
+        wait_until(answer.exists, "the probe answers", 120.0, 0.2)
         text = answer.read_text()
         answer.unlink()
         return text
@@ -290,7 +307,7 @@ class HubUnderTest:
     def _tell(self, order: str) -> None:
         path = self._probe / order
         path.touch()
-        wait_until(lambda: not path.exists(), f"the probe obeys {order}", 60.0, 0.2)
+        wait_until(lambda: not path.exists(), f"the probe obeys {order}", 120.0, 0.2)
         time.sleep(1.0)
 
     @contextmanager

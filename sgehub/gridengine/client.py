@@ -22,7 +22,7 @@ from sgehub.gridengine.parse_qstat_j import read_detail
 from sgehub.gridengine.parse_qsub import Verification, parse_submission, parse_verification
 from sgehub.gridengine.parse_xml import by_and_by
 from sgehub.gridengine.runner import Completed, Runner
-from sgehub.model.job import Absent, Accounting, JobDetail, JobTable, last_run
+from sgehub.model.job import Absent, Accounting, Job, JobDetail, JobTable, last_run
 from sgehub.model.names import JOB_PREFIX
 
 
@@ -89,6 +89,7 @@ class GridEngine:
         self._listing = listing or runner
         self._clock = clock
         self._ask_timeout = ask_timeout
+        self._known: Mapping[int, Job] = {}
         cluster = {"bin": settings.bin, "environment": settings.environment()}
         self._helper = Helper(settings.helper, cluster, acting or runner, deadline=deadline)
 
@@ -99,7 +100,8 @@ class GridEngine:
         """
         asked_at = self._clock()
         completed = await self._ask(argv.qstat_list(self.settings.bin, owners), self._listing)
-        table = await by_and_by(read_jobs(completed, asked_at, named=JOB_PREFIX))
+        table = await by_and_by(read_jobs(completed, asked_at, named=JOB_PREFIX, known=self._known))
+        self._known = table.jobs
         return replace(table, owners=frozenset(owners or ()) or None)
 
     async def detail(self, number: int) -> JobDetail | Absent:
@@ -146,7 +148,8 @@ class GridEngine:
         They are said to be unknown ("u") once the qmaster has heard nothing for `max_unheard` (sge_conf(5)), and
         all of them at once after a restart of the qmaster, until each has reported, which takes up to a minute.
         """
-        return silent(await self.hosts())
+        completed = await self._ask(argv.qhost(self.settings.bin))
+        return silent(await by_and_by(read_hosts(completed, lambda host: host.silent)))
 
     async def submit(self, person: str, submission: Submission) -> int:
         """Submit a job as `person`, once, and return its number.

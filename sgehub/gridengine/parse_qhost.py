@@ -7,7 +7,7 @@ The law of this file: values are kept as printed where dialects differ ("100.000
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError, fromstring
@@ -75,8 +75,10 @@ def silent(hosts: Iterable[Host]) -> frozenset[str]:
     return frozenset(host.name for host in hosts if host.silent and host.name != _PSEUDO)
 
 
-def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:
+def read_hosts(completed: Completed, wanted: Callable[[Host], bool] = lambda _: True) -> Steps[tuple[Host, ...]]:
     """Read the answer step by step; the pseudo host "global" is the first one, if Grid Engine lists it.
+
+    Those that are not `wanted` are gone before the next one is read.
 
     Raises NoAnswerError for anything that is not a whole list of hosts.
     """
@@ -84,7 +86,7 @@ def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:
         raise no_answer("qhost", completed, "it printed no list.")
     hosts: list[Host] = []
     try:
-        frame = yield from _entries(completed.stdout, hosts)
+        frame = yield from _entries(completed.stdout, hosts, wanted)
         root = fromstring(frame)  # noqa: S314 - pieces() lets no declaration through
         if local(root.tag) != "qhost" or len(root):
             raise IllFormedError("no list of hosts")  # noqa: TRY301 - one place turns it into NoAnswerError
@@ -93,7 +95,7 @@ def read_hosts(completed: Completed) -> Steps[tuple[Host, ...]]:
     return tuple(hosts)
 
 
-def _entries(data: bytes, hosts: list[Host]) -> Steps[str]:
+def _entries(data: bytes, hosts: list[Host], wanted: Callable[[Host], bool]) -> Steps[str]:
     """Read the entries of all hosts; return what stands around them.
 
     Each is a tree of its own, gone before the next one: a tree of them all sets off the garbage collector, which
@@ -110,7 +112,9 @@ def _entries(data: bytes, hosts: list[Host]) -> Steps[str]:
                 raise IllFormedError("an entry without a beginning")
             frame.append(rest[end : opening.start()])
             end = closing + len(_CLOSING)
-            hosts.append(_host(fromstring(rest[opening.start() : end])))  # noqa: S314 - see above
+            host = _host(fromstring(rest[opening.start() : end]))  # noqa: S314 - see above
+            if wanted(host):
+                hosts.append(host)
         rest = rest[end:]
         if len(rest) > _LONGEST_ENTRY:
             raise IllFormedError("an entry without an end")

@@ -42,6 +42,7 @@ class _Found:
     """What was read so far. Equal texts are kept once: a cluster has few owners, queues and states."""
 
     named: str
+    known: Mapping[int, Job] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
     slaves: dict[int, Job] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
@@ -58,15 +59,19 @@ class _Found:
         return found if found is not None else self.states.setdefault(letters, JobState.parse(letters))
 
 
-def read_jobs(completed: Completed, asked_at: float, *, named: str = "") -> Steps[JobTable]:
+def read_jobs(
+    completed: Completed, asked_at: float, *, named: str = "", known: Mapping[int, Job] | None = None
+) -> Steps[JobTable]:
     """Read the answer step by step into a table of the jobs whose name begins with `named`; see `by_and_by`.
 
+    Jobs that are as they were among the `known` ones are these very objects: thousands of objects that live from
+    one answer to the next set off full garbage collections, which hold the event loop.
     Raises NoAnswerError for everything that is not the whole list: another exit status than 0, empty or cut
     output, another document.
     """
     if completed.exit != 0 or not completed.stdout or completed.stdout.isspace():
         raise no_answer("qstat", completed, "it printed no list.")
-    found = _Found(named)
+    found = _Found(named, known or {})
     try:
         frame = yield from _entries(completed.stdout, found)
         _check_frame(fromstring(frame))  # noqa: S314 - pieces() lets no declaration through
@@ -167,6 +172,8 @@ def _keep(number: int, texts: Mapping[str, str], found: _Found, *, finished: boo
     except (KeyError, ValueError):
         found.broken.add(number)
         return
+    if (known := found.known.get(number)) == job:
+        job = known
     # A site's sge_qstat file can add "-g t", which lists every host of a job: its master host is where it is.
     (found.slaves if texts.get("master") == _SLAVE else found.jobs).setdefault(number, job)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any, Final
 
 from batchspawner import BatchSpawnerBase
 from batchspawner.api import BatchSpawnerAPIHandler
-from jupyterhub import apihandlers
+from jupyterhub import apihandlers, orm
 from jupyterhub.apihandlers import APIHandler
 from tornado import web
 
@@ -40,6 +42,20 @@ class SessionHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
     def _record_activity(self, _record: Any, _timestamp: Any = None) -> bool:
         """Record none: a report is nobody's activity, and a commit for each would hold a starting hub up."""
         return False
+
+    @cached_property
+    def _token(self) -> Any:
+        token = self.get_auth_token()
+        return None if token is None else orm.APIToken.find(self.db, token)
+
+    def get_token(self) -> Any:
+        """Look the token up once. JupyterHub's own does so by a cache that keeps 128 whole requests in memory."""
+        return self._token
+
+    def _resolve_roles_and_scopes(self) -> None:
+        """Resolve none: what counts is whose token it is, and JupyterHub keeps 10 KB for each it has resolved."""
+        self.expanded_scopes: set[str] = set()
+        self.parsed_scopes: dict[str, Any] = {}
 
     def _integer(self, name: str, allowed: range) -> int:
         """Read {name: integer} and nothing else, or answer 400; 415 if it does not say that it is JSON."""
@@ -104,6 +120,13 @@ class LineHandler(SessionHandler):
 
 class EndHandler(SessionHandler):
     """POST {"exit_code": N}: the server has ended, or is about to."""
+
+    def log_exception(self, kind: Any, value: Any, trace: Any) -> None:
+        """Log quietly the end of a session that the hub has noticed by itself: its token is revoked by then."""
+        if isinstance(value, web.HTTPError) and value.status_code == HTTPStatus.FORBIDDEN:
+            self.log.info("%s %s: the session is over for the hub already", value.status_code, self.request.path)
+        else:
+            super().log_exception(kind, value, trace)
 
     async def post(self) -> None:
         """Take the route away before answering, so that the session lets go of its port after that."""

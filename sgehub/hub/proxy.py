@@ -23,6 +23,7 @@ from jupyterhub.utils import url_path_join
 from traitlets import Any as AnyTrait
 from traitlets import default
 
+from sgehub.hub import servers
 from sgehub.hub.proxy_request import MISSING, NoProxyError, ProxyRefusesError, ask
 from sgehub.hub.service import ClusterService
 
@@ -194,16 +195,10 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
 
     async def _mend(self) -> int:
         """Make the routes that ready sessions lack, delete those that nobody has; return how many were made."""
-        ready: dict[str, tuple[str, Any]] = {}
-        pending: set[str] = set()
-        for user in self.app.users.values():
-            for spawner in user.spawners.values():
-                if spawner.ready:
-                    ready[spawner.proxy_spec] = (user.name, spawner)
-                elif spawner.pending:
-                    pending.add(spawner.proxy_spec)
+        known = frozenset(self._known)  # a route that is made while this looks around is not stale
+        ready, pending = await servers.by_route(self.app.users)
         # A route that stays leads to a port that others may take. Seen twice: the hub may be about to delete it.
-        stale = self._known - ready.keys() - pending
+        stale = (self._known & known) - ready.keys() - pending
         self._unwanted |= stale & self._stale
         self._stale = stale
         for spec in self._unwanted - ready.keys():
@@ -223,6 +218,7 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
     async def _add(self, routespec: str, target: str, data: dict[str, Any]) -> bool:
         session = "user" in data
         self._unwanted.discard(routespec)
+        self._stale.discard(routespec)  # also for a look around that is under way
         async with self._turn(routespec):
             self._unwanted.discard(routespec)  # again: a deletion may have failed while this waited
             self._known.discard(routespec)

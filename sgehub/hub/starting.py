@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import pwd
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.client import Submission
 from sgehub.hub import compat, telling
 from sgehub.hub.ended import with_report
+from sgehub.hub.news import heard
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.model import names
@@ -127,14 +127,11 @@ async def wait_for_server(spawner: SGESpawner) -> str:
             spawner.note_job(record, found)
         await _fail_if_hopeless(spawner, record, found)
         record = spawner.record or record
-        url = located(spawner, record, found)
-        if url is not None:
+        if (url := located(spawner, record, found)) is not None:
             spawner.log.info("The server of job %s listens on %s.", record.number, url.removeprefix("http://"))
             return url
         running_since = _count(spawner, running_since, found)
-        left = _left(spawner, record, running_since, found)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(spawner.news.wait(), min(left, LOOK))
+        await heard(spawner.news, min(_left(spawner, record, running_since, found), LOOK))
 
 
 def located(spawner: SGESpawner, record: SessionRecord, found: Job | Absent | Unknown) -> str | None:

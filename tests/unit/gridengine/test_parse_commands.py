@@ -223,3 +223,11 @@ def test_a_silent_host_is_one_that_is_unknown_to_all_its_queues(each: Host, *, i
 def test_silent_hosts_of_a_real_cluster(dialect: str) -> None:
     assert silent(at_once(read_hosts(captured(dialect, "lost.qhost.q.xml")))) == {"node01", "node02"}
     assert silent(at_once(read_hosts(captured(dialect, "empty.qhost.q.xml")))) == frozenset()
+
+
+def test_only_the_wanted_hosts_are_kept() -> None:
+    """A cluster has a thousand of them, and who asks for silent ones needs no other."""
+    answer = captured("sge-8.1.9", "lost.qhost.q.xml")
+    hosts = at_once(read_hosts(answer, lambda host: host.silent))
+    assert hosts == tuple(host for host in at_once(read_hosts(answer)) if host.silent)
+    assert {host.name for host in hosts} >= {"node01", "node02"}

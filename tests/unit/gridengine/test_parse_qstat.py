@@ -268,6 +268,17 @@ def test_a_long_list_does_not_set_off_the_garbage_collector() -> None:
     assert old == 0
 
 
+def test_a_job_that_has_not_changed_is_the_one_that_was_known() -> None:
+    """What lives from one list to the next makes Python's garbage collector look through everything."""
+    before = read(document(element(1), element(2, state="qw"), element(3)))
+    data = document(element(1), element(2, state="r"), element(4))
+    table = at_once(read_jobs(Completed(0, data, b""), 13.5, known=before.jobs))
+    assert table.jobs == read(data).jobs
+    assert table.jobs[1] is before.jobs[1]
+    assert table.jobs[2] is not before.jobs[2]
+    assert set(table.jobs) == {1, 2, 4}
+
+
 async def test_a_long_ill_formed_list_lets_others_work_too() -> None:
     data = document(*(element(number, name="a<b" if number == 7 else "n") for number in range(1, 12_001)))
     steps = read_jobs(Completed(0, data, b""), 1.0)

@@ -3,12 +3,13 @@
 `python -m tests.unit.hub.line_hub FOLDER PORT COUNT`: FOLDER keeps the database and, in `tokens`, the tokens of
 COUNT sessions. Everything that happens is a line of JSON on standard output. Standard input takes the words
 `answer true|false|null` (to the next reports), `close` (all lines), `forget` (whom the tokens belong to), `old`
-(know of no lines) and `reset` (all of that).
+(know of no lines) and `reset` (all of that), and `handlers` (say how many are in memory, of finished reports too).
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -88,6 +89,9 @@ def command(spawners: dict[Old, SessionRecord]) -> None:
     if what in ("old", "reset"):
         for spawner in spawners:
             spawner.__class__ = NotingSpawner if what == "reset" else Old
+    if what == "handlers":
+        gc.collect()
+        say("handlers", "hub", count=sum(isinstance(one, api.SessionHandler) for one in gc.get_objects()))
     if words:
         say("done", words[0])
     else:

@@ -82,12 +82,13 @@ class PaperSpawner:
         self.proxy_spec = f"/user/{person}/{name}/" if name else f"/user/{person}/"
         self.server = SimpleNamespace(host="http://node01:30001")
         self.pending: str | None = None
+        self.off = False
         self._log_name = person
 
     @property
     def ready(self) -> bool:
         """Tell whether it runs."""
-        return not self.pending
+        return not (self.pending or self.off)
 
 
 class PaperHub:

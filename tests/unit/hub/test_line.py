@@ -144,6 +144,17 @@ def test_a_line_stays_open_and_is_logged_once(hub, reporter):
     assert hub.log().count("200 POST /hub/api/sgehub/line (person0@127.0.0.1)") == 1
 
 
+def test_of_a_report_nothing_stays_in_memory(hub):
+    """Neither of one that has become a line, nor of others: thousands of sessions report."""
+    with hub.open()[1]:
+        hub.wait("opened")
+        post(hub.address("/batchspawner"), hub.token(1), {"port": PORT})
+        until = time.monotonic() + 5
+        while not any(one.get("count") == 0 for one in hub.said):
+            assert time.monotonic() < until
+            hub.tell("handlers")
+
+
 def test_a_whole_session_and_a_hub_that_is_killed(hub, tmp_path):
     """The session program outlives the hub, is heard by the next one, and is missed when it is gone."""
     job = Job(tmp_path, SimpleNamespace(url=hub.address))

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sgehub.hub import proxy as module
+from sgehub.hub import servers
 from sgehub.hub.proxy_request import NoProxyError, ProxyRefusesError
 from tests.unit.hub.proxy_rig import HUB, PaperHub, PaperProxy, Time, at_work, until
 
@@ -409,3 +410,58 @@ async def test_an_error_of_the_hubs_own_does_not_end_the_care_for_routes(
         del hub.users["broken"]
         hub.session("bob")
         await until(lambda: BOB in paper.routes)
+
+
+async def test_a_look_at_thousands_of_sessions_lets_others_work(hub: PaperHub):
+    """A hub with 2,000 sessions is asked 10,000 things of its database's session at each look."""
+    for number in range(2000):
+        hub.session(f"p{number}")
+    proxy, turns = hub.proxy(), 0
+    proxy._known = {spawner.proxy_spec for user in hub.users.values() for spawner in user.spawners.values()}
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(other())
+    assert await proxy._mend() == 0
+    task.cancel()
+    assert turns >= 2000 // servers.IN_ONE_GO
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_who_comes_or_goes_while_all_are_looked_at(
+    hub: PaperHub, paper: PaperProxy, monkeypatch: pytest.MonkeyPatch, *, deleted: bool
+):
+    """A server that was not there when it was looked at keeps its new route; a deleted person has none."""
+    monkeypatch.setattr(servers, "IN_ONE_GO", 1)
+    alice = hub.users["alice"].spawners[""]
+    for number in range(5000):
+        hub.session(f"p{number}").off = True
+    hub.session("zoe")
+    proxy = hub.proxy()
+    await proxy._mend()
+    assert set(paper.routes) == {ALICE, "/user/zoe"}
+    alice.off = True
+    await proxy._mend()
+    assert proxy._stale == {"/user/alice/"}  # deleted at the next look if nothing happens
+
+    async def meanwhile() -> None:
+        await asyncio.sleep(0)
+        if deleted:
+            del hub.users["zoe"]
+            return
+        alice.off = False
+        await proxy.add_route("/user/alice/", "http://node02:30002", {"user": "alice", "server_name": ""})
+        assert not looking.done()
+
+    looking = asyncio.ensure_future(proxy._mend())
+    await meanwhile()
+    await looking
+    if not deleted:
+        assert paper.routes[ALICE]["target"] == "http://node02:30002"
+    await proxy._mend()
+    await proxy._mend()
+    assert set(paper.routes) == (set() if deleted else {ALICE, "/user/zoe"})

@@ -1,0 +1,34 @@
+"""Which servers of the hub are ready, and which are pending, by the routes that lead to them.
+
+Law: looks at what JupyterHub holds in memory, changes nothing, and never holds the event loop for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+IN_ONE_GO: Final = 200  # servers looked at: 5 ms, since each is asked of the database's session
+
+
+async def by_route(users: Any) -> tuple[dict[str, tuple[str, Any]], set[str]]:
+    """Return the ready servers, each with its person's name, and the routes of those that are pending.
+
+    Gives way to others: what was seen first may have changed when the last one is seen.
+    """
+    ready: dict[str, tuple[str, Any]] = {}
+    pending: set[str] = set()
+    count = 0
+    for key, user in tuple(users.items()):
+        if key not in users:
+            continue  # deleted meanwhile
+        for spawner in user.spawners.values():
+            count += 1
+            if spawner.ready:
+                ready[spawner.proxy_spec] = (user.name, spawner)
+            elif spawner.pending:
+                pending.add(spawner.proxy_spec)
+        if count >= IN_ONE_GO:
+            count = 0
+            await asyncio.sleep(0)
+    return ready, pending
