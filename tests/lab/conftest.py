@@ -82,9 +82,9 @@ def make_hub(lab: Lab) -> MakeHub:
     return lambda **changes: running_hub(lab, **changes)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fault_lab(install: Path) -> Iterator[Lab]:
-    """Keep a lab for one module's tests that break it; it notices silent hosts soon."""
+    """Keep a lab for all tests that break it and mend it; it notices silent hosts soon."""
     with faulty.quick_lab(f"fault-{os.getpid()}", install=install) as lab:
         yield lab
 

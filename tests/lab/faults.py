@@ -14,7 +14,7 @@ How to write a row, in tests/lab/test_fault_*.py::
             table.record(event, 5, "", done="…", outcome="…", saw=saw, log=[r"does not answer"],
                          seconds=seconds, limit=20)
 
-- Fixtures (tests/lab/conftest.py): `fault_lab` (one quick lab a module, its people alice, bob, carol),
+- Fixtures (tests/lab/conftest.py): `fault_lab` (one quick lab for all, its people alice, bob, carol),
   `fault_site` (a hub on it for one test; the lab is mended after it), `make_fault_site` (the same with changes:
   `with make_fault_site(site={…}, config="…") as site`), `table`.
 - A `FaultSite` is a `Site` with: `qmaster` (stop, start, hang, go_on, `with down()`, `with hung()`), `commands`
@@ -30,7 +30,8 @@ How to write a row, in tests/lab/test_fault_*.py::
   other line at WARNING or above but what `noise` allows; no traceback. With SGEHUB_RECORD=1 in the environment the
   rows are merged into docs/topic/faults.inc; SGEHUB_FAULT_LOG=/some/file keeps what the hubs have logged.
 - A row with variants ("killed", "with the qmaster down") is recorded once for each, by the `variant`.
-- `outage(120)` is 120 s when rows are recorded and 12 s else, so that the tests of every day are short.
+- `outage(120)` is 120 s when rows are recorded and 6 s else, so that the tests of every day are short; people are
+  told after 5 s of silence, which `pass_time` waits for.
 - For many people: `with faulty.quick_lab(name, install=install, people=60) as lab, fault_hub(lab) as site`.
 """
 
@@ -65,7 +66,7 @@ c.JupyterHub.services = [{{"name": "eye", "api_token": "{EYE}"}}]
 c.JupyterHub.load_roles = [
     {{"name": "eye", "services": ["eye"], "scopes": ["admin:users", "admin:servers", "admin:server_state"]}}
 ]
-c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 2}}
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0.5, "slow_stop_timeout": 3}}
 """
 # The server of a session waits while its person's home holds this file: the start that is under way.
 PROLOGUE = 'while [ -e "$HOME/.wait" ]; do sleep 0.1; done'
@@ -77,6 +78,7 @@ NOISE = (
     "Received signal SIGTERM, initiating shutdown",
     "Interrupting spawner .*, pending spawn",
     r"User \w+ is slow to start",  # it waits; Start answers soon in these tests
+    r"User \S+ server is slow to stop",  # and so does Stop
     "Event loop was unresponsive",  # a machine that plays all hosts is crowded; the benchmark measures this
 )
 GONE = (OSError, http.client.HTTPException, KeyError, ValueError)  # hub or proxy is away, or answers for the other
@@ -85,14 +87,16 @@ ACCESS = re.compile(r"^\[[IWE] \S+ \S+ JupyterHub log:\d+\]")  # the hub's own l
 JOB = re.compile(r"sgehub-([0-9a-f]{12})")
 TAG = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])")
 
+RECORDING = os.environ.get("SGEHUB_RECORD") == "1"
 SILENT, BACK = r"Grid Engine is not answering", r"Grid Engine answers again"  # what the hub logs of an outage
 HOSTS = r"Execution host \S+ does not report"  # true for up to a minute after an outage of the qmaster
+TOLD_SECONDS = 15.0  # until people are told of an outage, at the latest
 Server = tuple[str, str]  # the person, the server's name ("" for the default one)
 
 
 def outage(seconds: float) -> float:
-    """Return how long a fault shall last: as long as said if rows are recorded, else a tenth, but 10 s."""
-    return seconds if os.environ.get("SGEHUB_RECORD") == "1" else max(10.0, seconds / 10)
+    """Return how long a fault shall last: as long as said if rows are recorded, else a twentieth, but 6 s."""
+    return seconds if RECORDING else max(6.0, seconds / 20)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,13 @@ class FaultSite(Site):
                 record = (model.get("state") or {}).get("session") or {}
                 found[user["name"], name] = Session(record.get("tag", ""), model["ready"], model["pending"])
         return found
+
+    def number(self, person: str, server: str = "") -> int | None:
+        """Return the number of the job that carries a server, None before qsub has answered."""
+        model = self.api("GET", f"/users/{person}").json["servers"].get(server) or {}
+        record = (model.get("state") or {}).get("session") or {}
+        number: int | None = record.get("number")
+        return number
 
     def our_jobs(self) -> dict[str, str]:
         """Return the state letters of all jobs that are sessions, by tag."""
@@ -329,11 +340,16 @@ class People:
             raise AssertionError(f"{found} after {time.monotonic() - begun:.0f} s\n{log}") from None
 
     def pass_time(self, seconds: float) -> str:
-        """Let time pass, in which the running session answers. Return what the waiting one reads at its end."""
+        """Let an outage of Grid Engine pass, in which the running session answers.
+
+        It lasts longer if the waiting one has not been told by then. Return what that one reads at its end.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.page(self.running) == 200
-            time.sleep(1)
+            time.sleep(0.5)
+        until(lambda: "not answering" in self.site.says(self.queued), TOLD_SECONDS, "the waiting one is told")
+        assert self.page(self.running) == 200
         return self.site.says(self.queued)
 
     def let_go(self) -> None:
@@ -369,6 +385,7 @@ def scene(site: FaultSite, names: Sequence[str] = ("alice", "bob", "carol")) -> 
         assert answer.status in (201, 202), answer.text
     people.running.wait_until(ready=True)
     until(lambda: sorted(site.our_jobs().values()) == ["qw", "r", "r"], what="running, starting, waiting")
+    until(lambda: all(site.number(name) for name in names), what="the hub knows their numbers")
     yield people
 
 

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -71,11 +72,15 @@ def change_queue(lab: Lab, queue: str, **values: str) -> None:
 
 def restart_execds(lab: Lab, *hosts: str) -> None:
     """Restart execution daemons (jobs go on): after an outage they look for the qmaster for up to a minute."""
-    for name in hosts:
-        file = ["cat", f"{cell_files.MESSAGES}/{name}/execd.pid"]
-        until(lambda file=file, name=name: lab.run(name, file).stdout.strip(), 30, f"{name}: {file[1]}")
-        lab.run(name, ["kill", "-KILL", order(lab, *file, node=name).strip()])
+
+    def restart(name: str) -> None:
+        file = f"{cell_files.MESSAGES}/{name}/execd.pid"
+        until(lambda: lab.run(name, ["test", "-s", file]).returncode == 0, 30, f"{name}: {file}")
+        lab.run(name, ["kill", "-KILL", order(lab, "cat", file, node=name).strip()])
         lab.start_gridengine(name)
+
+    with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:  # each takes two seconds to go to the background
+        list(pool.map(restart, hosts))
     until(lambda: not unheard_of(lab) & set(hosts))
 
 
@@ -105,7 +110,7 @@ class Qmaster:
         if not kill:
             order(self.lab, "kill", "-TERM", pid)
             with suppress(AssertionError):
-                until(gone, 4)
+                until(gone, 2)
                 return
         order(self.lab, "kill", "-KILL", pid)
         until(gone)

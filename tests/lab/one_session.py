@@ -71,7 +71,8 @@ class OneSession:
     @property
     def job(self) -> str:
         """The number of its job."""
-        return str(self.record["number"])
+        until(lambda: self.site.number(*self.server), what=f"the number of {self.person.name}'s job")
+        return str(self.site.number(*self.server))
 
     @property
     def node(self) -> str:

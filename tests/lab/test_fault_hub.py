@@ -67,6 +67,7 @@ def test_starts_are_cancelled_after_the_hub_was_killed(fault_site: FaultSite, ta
     with scene(fault_site) as people:
         assert people.queued.start(SMALL, "second").status in (201, 202)
         until(lambda: sorted(fault_site.our_jobs().values()) == ["qw", "qw", "r", "r"])
+        until(lambda: fault_site.number("bob", "second"), what="the hub knows its number")
         event = fault_site.event()
         seconds = restarted(fault_site, people, kill=True)
         until(lambda: people.state(people.queued, "second") == "starting")

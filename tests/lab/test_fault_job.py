@@ -9,7 +9,7 @@ import pytest
 
 from sgehub.lab.cluster import Lab
 from tests.lab import faulty
-from tests.lab.faults import People, Table
+from tests.lab.faults import RECORDING, People, Table
 from tests.lab.faulty import order, until
 from tests.lab.one_session import ENDED, FAILED, OneSession, people_of, rest
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(240)
 NODES = ("node01", "node02", "node03")
 SECONDS = 15.0  # from a job's end until its person may start anew
 TOLD_SECONDS = 30.0  # until the reason is read in the accounting: after 2, 7, 22 s
-RUNTIME = 60  # seconds, the shortest that sessions may ask for
+RUNTIME = 60 if RECORDING else 20  # seconds, the shortest that sessions of this site may ask for
 # Each child may have 1G for itself; the job may have as much in all.
 FILL = """
 import subprocess, sys
@@ -30,7 +30,7 @@ held = [subprocess.Popen(hold) for _ in range(2)]
 @pytest.fixture(scope="module")
 def people(fault_lab: Lab) -> Iterator[People]:
     """Run one hub for all tests of this file."""
-    with people_of(fault_lab) as found:
+    with people_of(fault_lab, site={"shortest_runtime": RUNTIME}) as found:
         yield found
 
 

@@ -100,6 +100,7 @@ def test_a_server_and_a_user_are_deleted_while_they_wait(fault_site: FaultSite, 
         bob = people.queued
         assert bob.start(NOWHERE, "second").status in (201, 202)
         until(lambda: sorted(site.our_jobs().values()) == ["qw", "qw", "r", "r"])
+        until(lambda: site.number("bob", "second"), what="the hub knows its number")
         event = site.event()
         if variant:
             site.restart(kill=True)

@@ -9,6 +9,7 @@ import pytest
 
 from sgehub.lab.cluster import Lab
 from sgehub.lab.errors import LabError
+from tests.lab import faulty
 from tests.lab.conftest import bring_up
 from tests.lab.test_lab_cluster import output, submit
 from tests.lab.traces import namespaces, processes
@@ -34,6 +35,7 @@ def test_a_node_crashes_and_comes_back(make_lab: Callable[..., Lab]) -> None:
     """All its processes are gone at once, the cluster sees it unknown, and after boot it runs jobs again."""
     lab = make_lab(nodes=2)
     bring_up(lab)
+    faulty.change_configuration(lab, **faulty.QUICK)
     submit(lab, "sleep 64", "-S", "/bin/sh", "-l", "h=node02")
     until(lambda: lab.run("node02", ["pgrep", "-f", "^sleep 64"]).stdout != "")
     lab.run("node02", ["touch", "/tmp/survivor", "/run/loser"])

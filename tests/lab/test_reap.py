@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,19 +15,34 @@ from sqlalchemy.orm import Session
 
 from sgehub.hub.ledger import Entry, Ledger
 from sgehub.hub.record import SessionRecord
+from sgehub.lab.cluster import Lab
 from sgehub.lab.hub import BIN
 from sgehub.lab.layout import HUB_ACCOUNT
 from sgehub.model.names import job_name, new_tag
-from tests.lab.conftest import MakeHub, Site
+from tests.lab.conftest import MakeHub, Site, running_hub
+
+
+@contextmanager
+def emptied(hub: AbstractContextManager[Site]) -> Iterator[Site]:
+    """Run a hub, and wait for the end of all jobs afterwards."""
+    with hub as site:
+        yield site
+        site.lab.run("head", ["qdel", "-u", "*"])
+        site.wait_for_jobs(0, 60)
 
 
 @pytest.fixture
 def site(make_hub: MakeHub) -> Iterator[Site]:
     """Run a hub of the test's own, whose database may be damaged."""
-    with make_hub() as site:
+    with emptied(make_hub()) as site:
         yield site
-        site.lab.run("head", ["qdel", "-u", "*"])
-        site.wait_for_jobs(0, 60)
+
+
+@pytest.fixture(scope="module")
+def running(lab: Lab) -> Iterator[Site]:
+    """Run one hub for the tests that leave it as it is; they are the last ones here, since a lab has one hub."""
+    with emptied(running_hub(lab)) as site:
+        yield site
 
 
 def reap(site: Site, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -129,16 +145,6 @@ def test_a_start_whose_number_was_lost_is_found_by_its_name(site: Site) -> None:
     assert ledger(site) == ()
 
 
-def test_beside_a_running_hub_sessions_are_safe(site: Site) -> None:
-    """Held jobs stay; the command waits for no lock of the hub's and takes none for long."""
-    held = [started(site, name) for name in ("alice", "bob")]
-    enter(site, *held)
-    status, answer = reap(site, "--end")
-    assert (status, standings(answer)) == (0, {record.number: "held" for record in held})
-    assert sorted(site.jobs()) == sorted(record.number or 0 for record in held)
-    assert len(ledger(site)) == 2
-
-
 def test_a_lost_ledger_makes_nothing_an_orphan(site: Site) -> None:
     """An empty database, a new one for instance: every job is unknown and stays, also with --end."""
     lost = started(site, "alice")
@@ -151,13 +157,23 @@ def test_a_lost_ledger_makes_nothing_an_orphan(site: Site) -> None:
     assert site.jobs() == [lost.number]
 
 
+def test_beside_a_running_hub_sessions_are_safe(running: Site) -> None:
+    """Held jobs stay; the command waits for no lock of the hub's and takes none for long."""
+    held = [started(running, name) for name in ("alice", "bob")]
+    enter(running, *held)
+    status, answer = reap(running, "--end")
+    assert (status, standings(answer)) == (0, {record.number: "held" for record in held})
+    assert sorted(running.jobs()) == sorted(record.number or 0 for record in held)
+    assert len(ledger(running)) == 2
+
+
 @pytest.mark.parametrize("arguments", [("--site", "/etc/sgehub/deaf.yaml"), ("--state", "/nowhere")])
-def test_dont_know_is_not_none(site: Site, arguments: tuple[str, str]) -> None:
+def test_dont_know_is_not_none(running: Site, arguments: tuple[str, str]) -> None:
     """A qmaster that does not answer, a database that is not there: status 2 and a sentence, no list."""
-    etc = site.lab.root / "etc" / "sgehub"
+    etc = running.lab.root / "etc" / "sgehub"
     text = (etc / "site.yaml").read_text()
     (etc / "deaf.yaml").write_text(text.replace("qmaster_port: 6444", "qmaster_port: 6999"))
-    status, answer = reap(site, *arguments)
+    status, answer = reap(running, *arguments)
     assert status == 2
     assert set(answer) == {"status", "error"}
     assert answer["error"].endswith(".")
