@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, Unknown
+from sgehub.model.job import Absent, Job, Phase, Unknown
 
 if TYPE_CHECKING:
     from sgehub.hub.service import ClusterService
@@ -114,8 +114,11 @@ class Watch:
         if seen != self._last[one]:
             self._last[one] = seen
             one.job_seen(found)
-        if record.host is not None and service.hosts.lost(record.host, one.came):
-            one.host_lost(record.host)
+        host = record.host
+        if host is None and isinstance(found, Job) and found.state.phase is Phase.ENDING:
+            host = found.host  # it was to end before it was seen to run
+        if host is not None and service.hosts.lost(host, one.came):
+            one.host_lost(host)
 
     def _doubt(self, one: Watched, found: Absent) -> None:
         """Have the absence confirmed, less and less often where nobody does."""
