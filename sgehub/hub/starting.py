@@ -164,13 +164,13 @@ def _left(
     if reflector.silent_since is not None:
         return LOOK
     if running_since is not None:
-        until = running_since + spawner.startup_timeout
+        since, limit = running_since, spawner.startup_timeout
         said = (
             f"Its server did not start within {spawner.startup_timeout:g} seconds on {record.host or 'its host'}."
         )
         reason = "too-late"
     elif isinstance(found, Job) and found.state.phase in (Phase.QUEUED, Phase.HELD):
-        until = (record.queued or record.asked) + record.patience
+        since, limit = record.queued or record.asked, record.patience
         waited = Duration(int(record.patience)).words()
         said = (
             f"Job {record.number} waited {waited} in the queue, which is as long as this site lets sessions wait."
@@ -178,7 +178,7 @@ def _left(
         reason = "patience"
     else:
         return LOOK
-    left = max(until, reflector.answers_since + CHANCE) - spawner.service.clock()
+    left = max(since + limit, reflector.answers_since + min(CHANCE, limit)) - spawner.service.clock()
     if left <= 0:
         raise StartFailed(f"{said} {telling.describe(spawner)[1]}", reason=reason)
     return left
