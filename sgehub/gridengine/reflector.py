@@ -143,9 +143,12 @@ class JobReflector:
         """
         question = self._question
         if self.failing_since is None and question is not None:
-            patience = max(_HANGS, _HANGS_TIMES * self._cost)
-            return question.put if self._monotonic() - question.started > patience else None
+            return question.put if self._hangs(self._monotonic() - question.started) else None
         return self.failing_since
+
+    def _hangs(self, took: float) -> bool:
+        """Tell whether a question that has taken so many seconds hangs, or did."""
+        return took > max(_HANGS, _HANGS_TIMES * self._cost)
 
     async def next_table(self, after: float, *, everybody: bool = False, eager: bool = True) -> JobTable:
         """Wait for a table that was asked for after the instant `after`, whatever fails meanwhile.
@@ -239,10 +242,8 @@ class JobReflector:
             self._question = None
         took = self._monotonic() - question.started
         if answered:
-            if took > _HANGS:
-                self.answers_since = self._clock()
+            self._succeed(table, hung=self._hangs(took))
             self._took.append(took)
-            self._succeed(table)
         self._tell(took, answered=answered)
 
     def _tell(self, took: float, *, answered: bool) -> None:
@@ -260,10 +261,11 @@ class JobReflector:
             self.failing_since = question.put
             self._log.warning("Grid Engine is not answering: %s", why)
 
-    def _succeed(self, table: JobTable) -> None:
+    def _succeed(self, table: JobTable, *, hung: bool) -> None:
         if self.failing_since is not None:
             lasted = self._clock() - self.failing_since
             self._log.info("Grid Engine answers again, after %.0f seconds.", lasted)
+        if hung or self.failing_since is not None:
             self.answers_since = self._clock()
         self._failures, self.failing_since = 0, None
         self.table = table

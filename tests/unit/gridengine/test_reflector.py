@@ -190,6 +190,27 @@ async def test_failures_are_met_with_patience(world: World) -> None:
     assert len(world.asked) == asked
 
 
+async def test_an_outage_ends_with_an_answer_and_a_hang_does_too(world: World) -> None:
+    """Both are over at the same moment for those who wait; slowness that is usual is neither."""
+    with world.reflector.interest(waiting=True):
+        assert world.reflector.answers_since == 1000.0
+        world.failure = NoAnswerError("no")
+        await world.pass_time(30)
+        world.failure = None
+        await world.pass_time(30)
+        after_outage = world.reflector.answers_since
+        assert after_outage > 1030.0
+        world.cost = 6.0
+        await world.pass_time(10)
+        after_hang = world.reflector.answers_since
+        assert after_hang > after_outage
+        await world.pass_time(300)  # the second slow answer shows what questions cost here
+        settled = world.reflector.answers_since
+        await world.pass_time(300)
+        assert len(world.asked) > 10
+        assert world.reflector.answers_since == settled
+
+
 async def test_several_hubs_do_not_try_in_step(world: World) -> None:
     """Every pause of an outage is shortened by chance, the longest one too."""
     world.failure, world.spread = NoAnswerError("no"), 1.0
