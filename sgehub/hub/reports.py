@@ -110,7 +110,7 @@ class Reports(Following):
 
     def _is_run(self, record: SessionRecord) -> bool:
         """Tell whether this run of the job is still the present one: each has a token of its own."""
-        return self.record is not None and self.is_present(record) and self.record.token_id == record.token_id
+        return self.is_present(record) and self.current(record).token_id == record.token_id
 
     async def _runs_again(self, record: SessionRecord, routeless: asyncio.Future[None]) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.

@@ -224,16 +224,18 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.hang_up()
         self.service.watch.drop(self)
         if record is not None:
-            if self.service.ends.has(record.tag):
-                pass  # it forgets the start when its job is gone
-            elif self._gone == record.tag:
-                self.service.ledger.close(record.tag)
-                self.service.spawn(self.service.discard(record))
-            elif self.service.ledger.find(record.tag) is not None:
-                # The hub is ending, and has cancelled this before `stop` was called.
-                self.service.ends.end(record, self.name, STOPPED, submission=self._submission)
+            if not self.service.ends.has(record.tag):  # else that forgets the start when its job is gone
+                self._let_go(record)
             self._revoke(record)
         return await maybe_future(super().run_post_stop_hook())
+
+    def _let_go(self, record: SessionRecord) -> None:
+        """Forget a start whose job is gone. A hub that ends cancels the stop before it has called `stop`."""
+        if self._gone == record.tag:
+            self.service.ledger.close(record.tag)
+            self.service.spawn(self.service.discard(record))
+        elif self.service.ledger.find(record.tag) is not None:
+            self.service.ends.end(record, self.name, STOPPED, submission=self._submission)
 
     def _revoke(self, record: SessionRecord) -> None:
         session = object_session(self.orm_spawner)

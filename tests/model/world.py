@@ -38,7 +38,7 @@ SILENCE: Final = 30.0  # seconds until a connection to what cannot hear is given
 NOTICED: Final = 60.0  # seconds in which a hub notices that a lost host is back; until then the job counts as lost
 PATIENT: Final = 20.0  # seconds after which a hub may give a server up that never answered
 
-_cleaned_up: Final = resuming._stop
+_cleaned_up: Final = resuming._stop  # which the world listens to
 
 BUSY: Final = 200_000  # callbacks in one step: more is a loop that never waits
 
@@ -279,20 +279,19 @@ class World:
     def report_end(self, session: Session, code: int) -> None:
         """Post an end to the hub, for a while."""
         self._excuse(session.job, "its server has ended")
-        if session.launch is not None:
-            self._post_end(session, code, 4)
+        self._post_end(session, code, 4)
 
     def report_signal(self, session: Session, code: int) -> None:
         """Post an end to the hub which is that of one run only."""
-        if session.launch is not None:
-            self._post_end(session, code, 0)
+        self._post_end(session, code, 0)
 
     def _post_end(self, session: Session, code: int, tries: int) -> None:
         def again(status: int | None) -> None:
             if status is None and tries:
                 self.cluster.after(1.0, lambda: self._post_end(session, code, tries - 1))
 
-        self._post(EndReport, session, code, again)
+        if session.launch is not None:
+            self._post(EndReport, session, code, again)
 
     def _post(self, kind: Any, session: Session, value: int, reply: Callable[[int | None], None]) -> None:
         hub = self.hub

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import re
 import tracemalloc
@@ -17,6 +16,7 @@ from sgehub.gridengine.parse_xml import PIECE, at_once, by_and_by
 from sgehub.gridengine.runner import Completed
 from sgehub.model.job import Job, JobState, JobTable
 from tests.unit.gridengine.captured import captured
+from tests.unit.turns import turns_during
 
 HEAD = "<?xml version='1.0'?>\n<job_info  xmlns:xsd=\"http://example.org/qstat.xsd\">\n  <queue_info>\n"
 MIDDLE = "  </queue_info>\n  <job_info>\n"
@@ -242,17 +242,7 @@ def test_an_entry_without_an_end_is_not_waited_for() -> None:
 async def test_a_long_list_lets_others_work() -> None:
     """4 MB are read in steps of at most a piece: another task runs between any two."""
     data = document(*(element(number) for number in range(1, 12_001)))
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.ensure_future(other())
-    table = await by_and_by(read_jobs(Completed(0, data, b""), 1.0))
-    task.cancel()
+    table, turns = await turns_during(by_and_by(read_jobs(Completed(0, data, b""), 1.0)))
     assert len(table.jobs) == 12_000
     assert turns >= len(data) // PIECE
 

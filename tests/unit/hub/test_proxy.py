@@ -14,6 +14,7 @@ from sgehub.hub import proxy as module
 from sgehub.hub import servers
 from sgehub.hub.proxy_request import NoProxyError, ProxyRefusesError
 from tests.unit.hub.proxy_rig import HUB, PaperHub, PaperProxy, Time, at_work, until
+from tests.unit.turns import turns_during
 
 ALICE, BOB = "/user/alice", "/user/bob"
 MARK = "/hub/sgehub-routes"
@@ -416,18 +417,10 @@ async def test_a_look_at_thousands_of_sessions_lets_others_work(hub: PaperHub):
     """A hub with 2,000 sessions is asked 10,000 things of its database's session at each look."""
     for number in range(2000):
         hub.session(f"p{number}")
-    proxy, turns = hub.proxy(), 0
+    proxy = hub.proxy()
     proxy._known = {spawner.proxy_spec for user in hub.users.values() for spawner in user.spawners.values()}
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.ensure_future(other())
-    assert await proxy._mend() == 0
-    task.cancel()
+    made, turns = await turns_during(proxy._mend())
+    assert made == 0
     assert turns >= 2000 // servers.IN_ONE_GO
 
 
