@@ -15,6 +15,7 @@ from typing import Final
 from sgehub.model.job import Accounting
 
 ANNOUNCED: Final = 128 + signal.SIGUSR2  # by qsub -notify: the job is deleted, or has reached a limit
+SIGNALLED: Final = 128  # smaller exit statuses are the server's own
 _KILLED: Final = 100  # accounting(5), "failed": ended by a signal
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 
 from sgehub.hub import resuming, starting, telling
+from sgehub.hub.ended import SIGNALLED
 from sgehub.hub.gate import Gate
 from sgehub.hub.ledger import Fate
 from sgehub.hub.record import SessionRecord
@@ -82,6 +83,12 @@ class Following(Gate):
         """Whether a change is expected soon, or only the table would show the end: the session has no line."""
         return self._line is None or self.pending is not None
 
+    @property
+    def may_run_again(self) -> bool:
+        """Whether a signal has ended this run, so that only the table knows whether its job lives."""
+        signalled = self.exit_code is not None and self.exit_code > SIGNALLED
+        return signalled and self.record is not None and not self.service.ends.has(self.record.tag)
+
     def job_seen(self, found: Job | Absent | Unknown) -> None:
         """Hear what the newest table says, whenever that has changed."""
         record = self.record
@@ -102,7 +109,7 @@ class Following(Gate):
         phase = job.state.phase
         if self._submission is not None:  # by this hub: the clock of the one before may have been another
             self.service.compare_clocks(record.asked, job)
-        if another_run(record, job):
+        if another_run(record, job) or (record.host is None and job.state.rerun and self.may_run_again):
             self.service.spawn(resuming.renew(self, record, job))  # type: ignore[arg-type] # it is part of one
         elif job.host is not None and phase in (Phase.RUNNING, Phase.SUSPENDED):
             if record.run_started is None and job.queue:

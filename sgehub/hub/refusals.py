@@ -7,10 +7,18 @@ traceback for a SpawnException. Everything in the HTML is escaped here, log line
 from __future__ import annotations
 
 from html import escape
+from typing import Final
 
 from jupyterhub.spawner import SpawnException
 
-from sgehub.errors import RequestRefusedError, Violation
+from sgehub.errors import (
+    AccountError,
+    ClusterError,
+    RequestRefusedError,
+    SiteConfigurationError,
+    SubmissionRefusedError,
+    Violation,
+)
 
 
 class RequestRefused(SpawnException):  # type: ignore[misc] # JupyterHub is untyped
@@ -43,3 +51,20 @@ class LinkOpened(Exception):  # noqa: N818 - a notice, by which the hub shows th
         self.jupyterhub_message = message
         # The page tells a notice from an error by this class.
         self.jupyterhub_html_message = f'<span class="sgehub-notice">{escape(message)}</span>' if message else ""
+
+
+def as_failure(error: Exception) -> StartFailed:
+    """Translate what ended a start into what JupyterHub shows to people."""
+    if isinstance(error, StartFailed):
+        return error
+    if isinstance(error, SubmissionRefusedError):
+        return StartFailed(f"Grid Engine refuses this request: {error}", reason="refused", status_code=400)
+    reason, status = next((found for kind, found in _REASONS.items() if isinstance(error, kind)), ("hub", 500))
+    return StartFailed(str(error), reason=reason, status_code=status)
+
+
+_REASONS: Final[dict[type[Exception], tuple[str, int]]] = {
+    AccountError: ("account", 403),
+    SiteConfigurationError: ("site", 500),
+    ClusterError: ("cluster", 503),
+}

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from sgehub.errors import NoAnswerError
 from sgehub.hub import resuming, starting
-from sgehub.hub.ended import ANNOUNCED
+from sgehub.hub.ended import ANNOUNCED, SIGNALLED
 from sgehub.hub.following import Following, another_run
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Job
 
 END_ANSWER: Final = 4.0  # seconds that a session waits for the end of its route; it tries for 5
 ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
-SIGNALLED: Final = 128  # smaller exit statuses are the server's own
 # Seconds for the table that tells an end by a signal from another run. The session itself waits no longer than
 # END_ANSWER; it is given up, and with it another run, only when Grid Engine falls silent just then.
 RERUN_LOOK: Final = 12.0
@@ -97,6 +96,9 @@ class Reports(Following):
         """Take the route away; one that the hub is about to make as soon as it is there."""
         while self.pending in {"spawn", "check"} and self.is_present(record):  # noqa: ASYNC110 - the hub has no event for it
             await asyncio.sleep(ROUTE_LOOK)
+        if not self._is_run(record):
+            self._start_next(record)
+            return
         if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record, routeless):
             return
         if self.ready and self._is_run(record):
@@ -111,6 +113,11 @@ class Reports(Following):
     def _is_run(self, record: SessionRecord) -> bool:
         """Tell whether this run of the job is still the present one: each has a token of its own."""
         return self.is_present(record) and self.current(record).token_id == record.token_id
+
+    def _start_next(self, record: SessionRecord) -> None:
+        """Start the next run anew if the watch has seen it first, which cannot while this one is being judged."""
+        if self.is_present(record) and self.ready and self.current(record).port is None:
+            resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
 
     async def _runs_again(self, record: SessionRecord, routeless: asyncio.Future[None]) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
@@ -129,9 +136,7 @@ class Reports(Following):
         finally:
             self._check_pending = False
         if not self._is_run(record):
-            # The watch was quicker, and could not start anew what was being judged.
-            if self.is_present(record) and self.ready:
-                resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
+            self._start_next(record)
             return True
         found = service.find(record)
         if isinstance(found, Job) and another_run(record, found):

@@ -20,7 +20,7 @@ from sqlalchemy.orm import object_session
 from sgehub.errors import SgehubError
 from sgehub.hub import starting
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.refusals import StartFailed
+from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.model.job import Job
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _write(spawner: SGESpawner, address: str) -> None:
 
 async def _stop(spawner: SGESpawner, error: Exception, *, served: bool) -> None:
     """Do what JupyterHub does after a start that has failed, or after a session that has ended."""
-    failed = starting.failed(error)
+    failed = as_failure(error)
     spawner.note_end(str(failed.jupyterhub_message).partition("\n")[0])
     if served:
         spawner.service.metrics.session_ended("ended")

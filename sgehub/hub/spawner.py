@@ -25,7 +25,7 @@ from sgehub.gridengine.client import Submission
 from sgehub.hub import api, cancellation, compat, deletion, resuming, starting, telling
 from sgehub.hub.ledger import Fate, LedgerError
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.refusals import StartFailed
+from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.hub.reports import Reports
 from sgehub.model import names
 from sgehub.model.job import Phase
@@ -95,7 +95,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             await self._submit(request)
             url = await starting.wait_for_server(self)
         except (SgehubError, StartFailed) as error:
-            failed = starting.failed(error)
+            failed = as_failure(error)
             self.note_end(failed.jupyterhub_message.partition("\n")[0])
             self.service.metrics.start_ended(failed.reason)
             self.log.error("%s did not start: %s", starting.words(self), failed.why)  # noqa: TRY400 - the sentence says it all

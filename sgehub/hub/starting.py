@@ -10,7 +10,7 @@ import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sgehub.errors import AccountError, ClusterError, SgehubError, SiteConfigurationError, SubmissionRefusedError
+from sgehub.errors import ClusterError, SgehubError, SiteConfigurationError
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.client import Submission
 from sgehub.hub import compat, telling
@@ -127,7 +127,7 @@ async def wait_for_server(spawner: SGESpawner) -> str:
             spawner.note_job(record, found)
         await _fail_if_hopeless(spawner, record, found)
         record = spawner.record or record
-        if (url := located(spawner, record, found)) is not None:
+        if spawner.exit_code is None and (url := located(spawner, record, found)) is not None:
             spawner.log.info("The server of job %s listens on %s.", record.number, url.removeprefix("http://"))
             return url
         running_since = _count(spawner, running_since, found)
@@ -185,7 +185,7 @@ def _left(
 
 
 async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: Job | Absent | Unknown) -> None:
-    if spawner.exit_code is not None:
+    if spawner.exit_code is not None and not spawner.may_run_again:
         why = f"The server ended at once, with exit status {spawner.exit_code}."
         if spawner.service.ends.has(record.tag) and spawner.ended:
             raise StartFailed(str(spawner.ended["why"]), reason="host-lost")
@@ -194,7 +194,8 @@ async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: J
         raise StartFailed(await error_reason(spawner, found), reason="job-error")
     if isinstance(spawner.service.look(record), Absent) and await spawner.service.gone(record):
         why = await _why(spawner, record)
-        early = "before its server was ready" if record.port is None else "while nobody looked"
+        reported = record.port is not None and spawner.exit_code is None
+        early = "while nobody looked" if reported else "before its server was ready"
         if not why and spawner.last_phase in (Phase.QUEUED, Phase.HELD):  # 8.1.9 accounts for jobs that ran only
             why = "It was deleted while it waited."
         raise await _died(spawner, record, f"Job {record.number} ended {early}. {why}".rstrip())
@@ -222,7 +223,7 @@ async def error_reason(spawner: SGESpawner, job: Job) -> str:
 async def _why(spawner: SGESpawner, record: SessionRecord) -> str:
     """Say why the job ended, if accounting has it by now: some sites write it minutes later."""
     accounting = await _accounting(spawner, record)
-    return "" if accounting is None else _sentence(record, accounting)
+    return "" if accounting is None else _sentence(record, with_report(accounting, spawner.exit_code))
 
 
 def _sentence(record: SessionRecord, accounting: Accounting) -> str:
@@ -280,20 +281,3 @@ def words(spawner: SGESpawner) -> str:
     number = spawner.record.number if spawner.record is not None else None
     server = f"{spawner.user.name}:{spawner.name}" if spawner.name else spawner.user.name
     return f"The server of {server}" if number is None else f"Job {number} of {server}"
-
-
-def failed(error: Exception) -> StartFailed:
-    """Translate what ended a start into what JupyterHub shows to people."""
-    if isinstance(error, StartFailed):
-        return error
-    if isinstance(error, SubmissionRefusedError):
-        return StartFailed(f"Grid Engine refuses this request: {error}", reason="refused", status_code=400)
-    reason, status = next((found for kind, found in _REASONS.items() if isinstance(error, kind)), ("hub", 500))
-    return StartFailed(str(error), reason=reason, status_code=status)
-
-
-_REASONS: Final[dict[type[Exception], tuple[str, int]]] = {
-    AccountError: ("account", 403),
-    SiteConfigurationError: ("site", 500),
-    ClusterError: ("cluster", 503),
-}

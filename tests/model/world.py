@@ -24,8 +24,8 @@ from aiohttp import ClientOSError
 from tornado import web
 
 from sgehub.gridengine.client import Submission
-from sgehub.hub import resuming, starting
-from sgehub.hub.refusals import StartFailed
+from sgehub.hub import resuming
+from sgehub.hub.refusals import StartFailed, as_failure
 from tests.model import laws
 from tests.model.cluster import Cluster, Host, Live
 from tests.model.database import Database
@@ -403,7 +403,7 @@ class World:
 
     async def _resumed_in_vain(self, spawner: Any, error: Exception, *, served: bool) -> None:
         """Hear that a session which a later hub has taken over is over, before it cleans up."""
-        self.start_failed((spawner.user.name, spawner.name), starting.failed(error).reason, error)
+        self.start_failed((spawner.user.name, spawner.name), as_failure(error).reason, error)
         await _cleaned_up(spawner, error, served=served)
 
     def start_failed(self, key: tuple[str, str], reason: str, error: Exception) -> None:

@@ -17,10 +17,11 @@ from traitlets.config import Config
 
 from sgehub.errors import NoAnswerError
 from sgehub.gridengine.reflector import JobReflector
-from sgehub.hub import starting
+from sgehub.hub import resuming, starting
 from sgehub.hub.ledger import Ledger
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.record import SessionRecord
+from sgehub.hub.refusals import StartFailed
 from sgehub.hub.service import ClusterService
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.job import Job, JobState, JobTable
@@ -29,6 +30,9 @@ from tests.unit.model.site import site
 RECORD = SessionRecord(
     tag="0123456789ab", person="alice", folder="/home/alice/.sgehub", token_id=1, asked=100.0
 ).answered(7, 101.0)
+
+
+SIGNALLED = 140  # what a session tells whose job Grid Engine ends, for good or to run it again
 
 
 def job(letters: str, started: float | None) -> Job:
@@ -136,3 +140,56 @@ async def test_the_start_ends_with_the_host_that_the_table_names(spawner, cluste
     cluster.shows(job("r", 110.0))
     assert await asyncio.wait_for(waiting, 10) == "http://node01:20001"
     assert (spawner.record.host, spawner.record.run_started) == ("node01", 110.0)
+
+
+@pytest.mark.parametrize("shown", [[job("r", 110.0)], []])
+async def test_a_run_that_a_signal_ends_during_the_start_may_be_followed_by_another(
+    spawner, cluster, monkeypatch, shown
+):
+    """Whether its host was known by then or not: the start goes on with the next run, with secrets of its own."""
+    renewed = []
+
+    async def renew(of: SGESpawner, record: SessionRecord, _job: Job) -> None:
+        if of.record == record:
+            renewed.append(record)
+            of.exit_code = None
+            of.take(record, record.renewed(2, 104.0, 104.0))
+
+    monkeypatch.setattr(resuming, "renew", renew)
+    waiting = asyncio.ensure_future(starting.wait_for_server(spawner))
+    await asyncio.sleep(0)
+    for one in shown:
+        await table_of(spawner, cluster, one)
+    assert shown or spawner.accept_port(20001)
+    spawner._spawn_pending = True
+    told = asyncio.ensure_future(spawner.accept_end(SIGNALLED))
+    await asyncio.sleep(0)
+    cluster.shows(*shown or [job("r", 110.0)])
+    spawner.news.set()
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    assert renewed == []
+    again = job("Rr", 120.0)
+    await table_of(spawner, cluster, again)
+    assert len(renewed) == 1
+    assert spawner.accept_port(20009)
+    await table_of(spawner, cluster, again)
+    assert await asyncio.wait_for(waiting, 10) == "http://node01:20009"
+    assert len(renewed) == 1
+    spawner._spawn_pending = False
+    await told
+    assert spawner.exit_code is None
+
+
+async def test_a_server_that_ends_by_itself_ends_the_start(spawner, cluster):
+    """An exit status of its own leaves nothing to wait for, whatever the table shows."""
+
+    async def tail(*_: object) -> str:
+        return "no such module"
+
+    cluster.tail = tail
+    waiting = asyncio.ensure_future(starting.wait_for_server(spawner))
+    await table_of(spawner, cluster, job("r", 110.0))
+    await spawner.accept_end(3)
+    with pytest.raises(StartFailed, match="ended at once, with exit status 3"):
+        await asyncio.wait_for(waiting, 10)
