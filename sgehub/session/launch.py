@@ -166,12 +166,26 @@ def remove_launch(path: str, launch: Launch) -> None:
             Path(path).unlink()
 
 
+def newer_launch(path: str, launch: Launch) -> Launch | None:
+    """Return the launch file that the hub has written after `launch`, None if there is none."""
+    with suppress(LaunchError):
+        found = read_launch(path)
+        if found.file != launch.file:
+            return found
+    return None
+
+
+def is_another_run(restarted: str) -> bool:
+    """Tell whether Grid Engine runs this job again. `restarted` is the job's variable RESTARTED; qsub(1)."""
+    return restarted not in ("", "0")
+
+
 def await_launch(path: str, restarted: str, say: Callable[[str], None], seconds: float = _AWAIT_SECONDS) -> None:
-    """Wait until a launch file is there, if Grid Engine runs this job again; RESTARTED in qsub(1).
+    """Wait until a launch file is there, if Grid Engine runs this job again.
 
     The first run has removed its own. The hub writes another one as soon as it sees the job on its new host.
     """
-    if restarted in ("", "0") or os.path.lexists(path):
+    if not is_another_run(restarted) or os.path.lexists(path):
         return
     say("Grid Engine runs this job again; waiting for the hub to write its launch file anew.")
     until = time.monotonic() + seconds

@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 from sgehub.session.child import Server, StartError, load_usage
 from sgehub.session.guard import Guard, end_for, guarded
-from sgehub.session.launch import Launch, LaunchError, await_launch, read_launch, remove_launch
+from sgehub.session.launch import (
+    Launch,
+    LaunchError,
+    await_launch,
+    is_another_run,
+    newer_launch,
+    read_launch,
+    remove_launch,
+)
 from sgehub.session.log import JobLog
 from sgehub.session.ports import Hold, candidates, held, is_free
 from sgehub.session.report import PortReport, report_end
@@ -32,6 +40,9 @@ _M_ARENA_MAX = -8  # mallopt(3)
 _END_SECONDS = 5.0  # to tell the hub that the server has ended
 _ENDING_SECONDS = 2.0  # to tell it that the server is about to
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.2
+_OVERLAP_SECONDS = 5.0  # in which a run that Grid Engine takes off its host learns that; the file is not for it
+_NEWER_SECONDS = 60.0  # until the hub has written a launch file for this run
+_NEWER_LOOK = 0.5
 _SHARE = 0.02  # of a processor, for looking whether the server listens
 _HUBS = ("JUPYTERHUB_", "JPY_")  # of another session, perhaps the one this job was submitted in
 _SITES = "JUPYTERHUB_SINGLEUSER_"  # how the server is to run, which the job's prologue may say
@@ -70,12 +81,21 @@ class Session:
     wakeups: Wakeups
     guard: Guard
     inherited: Mapping[str, str]
+    newer: Launch | None = None  # what the hub has written since, for this very run
 
     def forget(self) -> None:
         """Remove the launch file."""
         remove_launch(self.path, self.launch)
 
     def run(self) -> int:
+        """Start the server, once more if its secrets were those of a run before; return the job's exit code."""
+        code = self._start()
+        while self.newer is not None:
+            self.launch, self.newer = self.newer, None
+            code = self._start()
+        return code
+
+    def _start(self) -> int:
         """Start the server, on another port if its own was taken; return the job's exit code."""
         tries = 0
         for port in candidates(self.launch.ports):
@@ -144,9 +164,7 @@ class Session:
                     announced = True
                     self.log.say("Grid Engine has announced a suspension or a soft limit; the session goes on.")
                 if report.refusal:
-                    self.log.say(f"the hub has refused this session (HTTP {report.refusal}); it ends.")
-                    server.end()
-                    return self._ended(1)
+                    return self._refused(server, report.refusal)
                 if self.wakeups.ending:
                     report.stop()
                     return self._end(server)
@@ -157,6 +175,31 @@ class Session:
         self.log.say(f"the server has ended with exit code {code}.")
         server.clear()
         return code
+
+    def _refused(self, server: Server, status: int) -> int:
+        """End the server, and wait for newer secrets if Grid Engine runs this job again.
+
+        A run that ended before it reached the hub leaves its own behind, and the hub replaces them as soon as it
+        sees the run after it.
+        """
+        again = is_another_run(self.inherited.get("RESTARTED", ""))
+        then = "waiting for the hub to write its launch file anew" if again else "it ends"
+        self.log.say(f"the hub has refused this session (HTTP {status}); {then}.")
+        server.end()
+        if again:
+            self.newer = self._await_newer()
+        if self.newer is not None:
+            return 1
+        number = self.wakeups.ending
+        return self._ended(1 if number is None else 128 + number)
+
+    def _await_newer(self) -> Launch | None:
+        begin = time.monotonic()
+        while not self.wakeups.ending and (waited := time.monotonic() - begin) < _NEWER_SECONDS:
+            if waited > _OVERLAP_SECONDS and (newer := newer_launch(self.path, self.launch)) is not None:
+                return newer
+            self.wakeups.wait(_NEWER_LOOK)
+        return None
 
     def _end(self, server: Server) -> int:
         """End the server because of a signal. The hub is told before the port is free."""

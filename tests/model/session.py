@@ -12,6 +12,7 @@ SERVER_START: Final = 1.0  # seconds until the server listens
 PAUSES: Final = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between reports that nobody took
 REFUSED: Final = 60.0  # seconds until a session that the hub has known before asks a hub that refuses it again
 PATIENCE: Final = 180  # looks, a second each, for the launch file of another run
+OVERLAP, NEWER = 5.0, 60.0  # seconds from when, and until when, a refused run looks for a newer launch file
 KEEPALIVE: Final = 120.0  # seconds after which a kernel gives a silent connection up
 
 
@@ -90,12 +91,38 @@ class Session:
             self.job.launch = None
             return
         refused = status in (400, 403, 404, 409)
+        if refused and not self.accepted:
+            self._refused(status)
+            return
         if refused:
             self._cluster.observer.session_refused(self.job, status)
-        if refused and not self.accepted:
-            self.end(1)
-            return
         self._again(REFUSED if refused else None)
+
+    def _refused(self, status: int) -> None:
+        """End, or begin once more with what the hub writes for this run: the secrets were those of one before."""
+        self.serving = False
+        if self.job.runs:
+            until = self._cluster.clock.now + NEWER
+            self._cluster.after(OVERLAP, lambda: self._look_for_newer(until, status))
+        else:
+            self._given_up(status)
+
+    def _given_up(self, status: int) -> None:
+        self._cluster.observer.session_refused(self.job, status)
+        self.end(1)
+
+    def _look_for_newer(self, until: float, status: int) -> None:
+        if self.over or self.job.over:
+            return
+        newer = self.job.launch
+        if newer is not None and newer is not self.launch:
+            self.launch = newer
+            self.port += 5
+            self._cluster.after(SERVER_START, self.listen)
+        elif self._cluster.clock.now > until:
+            self._given_up(status)
+        else:
+            self._cluster.after(1.0, lambda: self._look_for_newer(until, status))
 
     def _again(self, pause: float | None = None) -> None:
         if pause is None:

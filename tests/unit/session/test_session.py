@@ -166,6 +166,39 @@ def test_a_refusal_ends_the_session(job, hub, status):
     assert not alive(job.notes("pid")[0])
 
 
+def test_a_run_with_the_secrets_of_one_before_begins_once_more_with_its_own(job, hub):
+    """A run that never reached the hub leaves its launch file, which the hub replaces when it sees this one."""
+    hub.answers["/port"] = [403, 200]
+    job.start("listen", environment={"RESTARTED": "1"}.items())
+    until(lambda: "waiting for the hub to write its launch file anew" in job.text())
+    until(lambda: not alive(job.notes("pid")[0]))
+    job.write("listen", token="tok-of-this-run")
+    until(lambda: len(hub.bodies("/port")) == 2)
+    until(lambda: not job.launch.exists())
+    first, second = job.notes("port")
+    assert hub.bodies("/port") == [{"port": int(first)}, {"port": int(second)}]
+    assert [token for _, token, _ in hub.posts] == [f"token {TOKEN}", "token tok-of-this-run"]
+    assert alive(job.notes("pid")[1])
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 0
+    assert hub.bodies("/end") == [{"exit_code": 143}]
+
+
+def test_a_refused_run_that_waits_for_its_secrets_can_be_ended(job, hub):
+    """Grid Engine ends the run that overlaps with the next one: what the hub writes then is not for it."""
+    hub.answers["/port"] = [403]
+    job.start("listen", environment={"RESTARTED": "1"}.items())
+    until(lambda: "waiting for the hub to write its launch file anew" in job.text())
+    job.write("listen", token="tok-of-the-next-run")
+    time.sleep(1)
+    begin = time.monotonic()
+    job.process.send_signal(signal.SIGUSR2)
+    assert job.end() == 140
+    assert time.monotonic() - begin < 3
+    assert job.launch.exists()
+    assert len(job.notes("pid")) == 1
+
+
 @pytest.mark.parametrize("name", ["SIGUSR2", "SIGTERM", "SIGINT", "SIGXCPU", "SIGHUP"])
 def test_a_signal_becomes_a_clean_end(job, hub, name):
     """The hub is told while the server still holds its port; then the server may end by itself."""
