@@ -97,7 +97,7 @@ async def test_a_hanging_command_is_ended_in_time(runner: Runner, tmp_path: Path
     began = time.monotonic()
     with pytest.raises(NoAnswerError, match=r"command did not answer within 0.5 seconds"):
         await runner.run(command, timeout=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert await gone(pids)
 
 

@@ -216,7 +216,7 @@ class Job:
             )
         return self.process
 
-    def end(self, seconds: float = 15) -> int:
+    def end(self, seconds: float = 30) -> int:
         """Wait for the session's end; return its exit code."""
         return self.process.wait(seconds)
 

@@ -157,7 +157,7 @@ def test_an_answer_has_its_time(answer, trickle):
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         post(url, TOKEN, {"port": 5}, 0.5)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 2.5
     thread.join()
 
 
