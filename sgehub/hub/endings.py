@@ -80,6 +80,7 @@ class Endings:
         self._entries[tag] = entry
         task = self._tasks[tag] = self._service.spawn(self._end(entry.record, submission, grace))
         task.add_done_callback(lambda _: self._forget(tag))
+        self._service.watch.mind_hosts()
         return task
 
     def _forget(self, tag: str) -> None:
@@ -103,7 +104,7 @@ class Endings:
     async def cleared(self, person: str, server: str) -> None:
         """Wait until no earlier job of this server can live; starts that nobody holds any more are ended first."""
         for entry in self._service.ledger.entries(person):
-            if entry.fate is Fate.LIVE and entry.server == server:
+            if entry.server == server and not self.has(entry.record.tag):
                 self.end(entry.record, server, "the server is started anew")
         while (earlier := self.of_server(person, server)) is not None:
             # A host that is found to be lost meanwhile ends the waiting, not the task.
@@ -144,8 +145,7 @@ class Endings:
             table = await service.reflector.next_table(after, everybody=True)
             job = table.by_name(record.job_name, owner=record.person)
             if job is not None:
-                # Every table from now on is younger than the submission; when that was, nobody knows any better.
-                return record.answered(job.number, record.asked)
+                return record.answered(job.number, _submitted(record, job.submitted, table.asked_at))
             if after <= settled or table.skipped or table.broken:
                 missing = None
             elif missing is None:
@@ -155,7 +155,7 @@ class Endings:
                 if isinstance(named, Absent):
                     return None
                 if named is not None:
-                    return record.answered(named.number, record.asked)
+                    return record.answered(named.number, _submitted(record, named.submitted, table.asked_at))
             after = table.asked_at
 
     async def _named(self, record: SessionRecord) -> JobDetail | Absent | None:
@@ -239,6 +239,14 @@ class Endings:
                 return True
             await asyncio.sleep(min(1.0, left))
         return False
+
+
+def _submitted(record: SessionRecord, shown: float | None, asked_at: float) -> float:
+    """Return when a job that was found by its name was submitted: a qmaster that hung took it up much later.
+
+    `shown` is Grid Engine's clock; every table from `asked_at` on is younger than the submission.
+    """
+    return min(max(record.asked, shown or 0.0), asked_at)
 
 
 def _words(record: SessionRecord) -> str:

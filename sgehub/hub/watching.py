@@ -65,8 +65,12 @@ class Watch:
         service = self._service
         if self._task is None or self._task.done():
             self._task = service.spawn(self._run())
+        self.mind_hosts()
+
+    def mind_hosts(self) -> None:
+        """Look at the hosts as long as a session or an ending job may be on one of them."""
         if self._hosts is None or self._hosts.done():
-            self._hosts = service.spawn(service.hosts.run(self.wants_hosts))
+            self._hosts = self._service.spawn(self._service.hosts.run(self.wants_hosts))
 
     def drop(self, one: Watched) -> None:
         """Stop telling."""
