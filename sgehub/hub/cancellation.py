@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from jupyterhub import apihandlers
 from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.scopes import needs_scope
+from tornado import web
 
 LONGEST: Final = 15.0  # seconds that a start which is cancelled may take to end
 LOOK: Final = 0.05  # seconds between looks; JupyterHub has no event for it
@@ -26,8 +29,35 @@ async def settled(spawner: Any, *pending: str, longest: float = LONGEST) -> None
         await asyncio.sleep(LOOK)
 
 
-class CancellableServerHandler(UserServerAPIHandler):  # type: ignore[misc] # JupyterHub is untyped
+class Stopping(BaseHandler):  # type: ignore[misc] # JupyterHub is untyped
+    """The part of a handler that stops servers."""
+
+    async def stop_single_user(self, user: Any, server_name: str = "") -> Any:
+        """Stop a server, as soon as the start that was cancelled has ended."""
+        spawner = user.spawners.get(server_name)
+        if spawner is not None:
+            await settled(spawner)
+            if hasattr(spawner, "wish_end") and spawner.pending != "stop":
+                spawner.wish_end()
+        return await super().stop_single_user(user, server_name)
+
+
+class CancellableServerHandler(Stopping, UserServerAPIHandler):  # type: ignore[misc] # JupyterHub is untyped
     """JupyterHub's handler of one server."""
+
+    @needs_scope("delete:servers")  # type: ignore[untyped-decorator] # JupyterHub is untyped
+    async def delete(self, user_name: str, server_name: str = "") -> None:
+        """Stop a server, or remove it; 400 while it is being cleaned up after an end of its own.
+
+        JupyterHub can remove a server that is being stopped only where a person has wished that.
+        """
+        user = self.find_user(user_name)
+        spawner = user.spawners.get(server_name) if user is not None else None
+        if spawner is not None and getattr(spawner, "_stop_future", None) is None:
+            await settled(spawner, "stop", longest=self.slow_stop_timeout)
+            if spawner.pending == "stop":
+                raise web.HTTPError(400, "This server is still being cleaned up. Try again in a minute.")
+        await super().delete(user_name, server_name)
 
     async def post(self, user_name: str, server_name: str = "") -> None:
         """Start a server; 409 if somebody stops it before it is answered that it starts."""
@@ -36,12 +66,6 @@ class CancellableServerHandler(UserServerAPIHandler):  # type: ignore[misc] # Ju
         except asyncio.CancelledError:
             self.set_status(HTTPStatus.CONFLICT)
             self.finish({"status": HTTPStatus.CONFLICT, "message": "The start was cancelled."})
-
-    async def stop_single_user(self, user: Any, server_name: str = "") -> Any:
-        """Stop a server, as soon as the start that was cancelled has ended."""
-        if server_name in user.spawners:
-            await settled(user.spawners[server_name])
-        return await super().stop_single_user(user, server_name)
 
 
 def replace_handler() -> None:

@@ -15,13 +15,13 @@ from jupyterhub.apihandlers.users import UserAPIHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
-from sgehub.hub.cancellation import settled
+from sgehub.hub.cancellation import Stopping, settled
 from sgehub.hub.following import Following
 
 CANCELLED: Final = 1.0  # seconds that a start which is cancelled may take to end, as JupyterHub gives it
 
 
-class DeletingUserHandler(UserAPIHandler):  # type: ignore[misc] # JupyterHub is untyped
+class DeletingUserHandler(Stopping, UserAPIHandler):  # type: ignore[misc] # JupyterHub is untyped
     """JupyterHub's handler of one person."""
 
     @needs_scope("delete:users")  # type: ignore[untyped-decorator] # JupyterHub is untyped

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
@@ -18,6 +18,8 @@ from sgehub.hub.gate import Gate
 from sgehub.hub.ledger import Fate
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Absent, Job, Phase, Unknown
+
+STOPPED: Final = "it was stopped from the hub"
 
 
 class Following(Gate):
@@ -36,6 +38,7 @@ class Following(Gate):
     get_state: Callable[[], dict[str, Any]]
     poll_and_notify: Any
     came: float  # when this hub saw the job come to its host
+    reported: float  # when this hub first heard the present port
     _line: Callable[[], None] | None
     last_phase: Phase | None  # that a table has shown
     _submission: asyncio.Task[SessionRecord] | None
@@ -109,7 +112,7 @@ class Following(Gate):
         phase = job.state.phase
         if self._submission is not None:  # by this hub: the clock of the one before may have been another
             self.service.compare_clocks(record.asked, job)
-        if another_run(record, job) or (record.host is None and job.state.rerun and self.may_run_again):
+        if another_run(record, job) or self._ran_unseen(record, job):
             self.service.spawn(resuming.renew(self, record, job))  # type: ignore[arg-type] # it is part of one
         elif job.host is not None and phase in (Phase.RUNNING, Phase.SUSPENDED):
             if record.run_started is None and job.queue:
@@ -127,6 +130,14 @@ class Following(Gate):
                 self.log.warning(
                     "Job %s of %s %s", job.number, record.person, said.format(state=job.state, host=job.host)
                 )
+
+    def _ran_unseen(self, record: SessionRecord, job: Job) -> bool:
+        """Tell whether a run is over that no list has shown: it says so, or it has reported, and now it waits."""
+        if record.host is not None or not job.state.rerun:
+            return False
+        table = self.service.reflector.table
+        waits = job.host is None and table is not None and table.asked_at > self.reported
+        return self.may_run_again or (waits and record.port is not None)
 
     async def _broken(self, record: SessionRecord, job: Job) -> None:
         """End a session whose job Grid Engine has put into the error state, for instance after a re-run."""
@@ -146,6 +157,12 @@ class Following(Gate):
         self.news.set()
         if self.ready:
             self.service.spawn(self.poll_and_notify())
+
+    def wish_end(self) -> None:
+        """Write a person's wish down before JupyterHub takes the route away, in which a hub may end."""
+        record = self.record
+        if record is not None and self.service.ledger.find(record.tag) is not None:
+            self.service.ledger.mark(record, Fate.END, STOPPED, self.service.clock())
 
     def give_up(
         self, record: SessionRecord, why: str, *, cause: str = "ended", fate: Fate = Fate.END, grace: float = 0.0

@@ -22,7 +22,7 @@ from sgehub.model.job import Job
 END_ANSWER: Final = 4.0  # seconds that a session waits for the end of its route; it tries for 5
 ROUTE_LOOK: Final = 0.05  # seconds between looks whether the hub has made the route of a session that has ended
 # Seconds for the table that tells an end by a signal from another run. The session itself waits no longer than
-# END_ANSWER; it is given up, and with it another run, only when Grid Engine falls silent just then.
+# END_ANSWER.
 RERUN_LOOK: Final = 12.0
 END_GRACE: Final = 15.0  # seconds that a job may take to end by itself after its server has ended
 
@@ -48,6 +48,7 @@ class Reports(Following):
             return self._another_port()
         self.heard = True
         if record.port is None:
+            self.reported = self.service.clock()
             self.take(record, replace(record, port=port))
         self.news.set()
         self.service.reflector.ask_soon()
@@ -97,8 +98,7 @@ class Reports(Following):
         while self.pending in {"spawn", "check"} and self.is_present(record):  # noqa: ASYNC110 - the hub has no event for it
             await asyncio.sleep(ROUTE_LOOK)
         if not self._is_run(record):
-            self._start_next(record)
-            return
+            return  # whoever waited for the start, or looked whether it runs, has seen to the next run
         if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record, routeless):
             return
         if self.ready and self._is_run(record):
@@ -114,18 +114,13 @@ class Reports(Following):
         """Tell whether this run of the job is still the present one: each has a token of its own."""
         return self.is_present(record) and self.current(record).token_id == record.token_id
 
-    def _start_next(self, record: SessionRecord) -> None:
-        """Start the next run anew if the watch has seen it first, which cannot while this one is being judged."""
-        if self.is_present(record) and self.ready and self.current(record).port is None:
-            resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
-
     async def _runs_again(self, record: SessionRecord, routeless: asyncio.Future[None]) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
 
         `routeless` is done as soon as no route leads to the server any more.
         Both may overlap: 8.1.9 ends the old run seconds after the new one has begun elsewhere.
         """
-        service = self.service
+        service, known = self.service, False
         self._check_pending = True  # so that nobody makes the route again meanwhile
         try:
             await self.user.settings["proxy"].delete_user(self.user, self.name)
@@ -133,13 +128,20 @@ class Reports(Following):
                 routeless.set_result(None)
             with suppress(asyncio.TimeoutError, NoAnswerError):
                 await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
+                known = isinstance(service.find(record), Job) or await service.gone(record)
         finally:
             self._check_pending = False
         if not self._is_run(record):
-            self._start_next(record)
+            # The watch was quicker, and could not start anew what was being judged.
+            if self.is_present(record) and self.ready:
+                resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
             return True
         found = service.find(record)
         if isinstance(found, Job) and another_run(record, found):
             await resuming.renew(self, record, found)  # type: ignore[arg-type] # it is part of one
             return True
-        return False
+        if known:
+            return False
+        # Silent, late, or blind for jobs that wait: from here on it is a start that decides, which has time.
+        resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one
+        return True

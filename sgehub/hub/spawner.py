@@ -23,7 +23,8 @@ from traitlets import List, Unicode, default
 from sgehub.errors import AccountError, NoAnswerError, SgehubError
 from sgehub.gridengine.client import Submission
 from sgehub.hub import api, cancellation, compat, deletion, resuming, starting, telling
-from sgehub.hub.ledger import Fate, LedgerError
+from sgehub.hub.following import STOPPED
+from sgehub.hub.ledger import LedgerError
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.hub.reports import Reports
@@ -38,7 +39,6 @@ api.replace_endpoint()
 deletion.replace_handler()
 cancellation.replace_handler()
 
-STOPPED = "it was stopped from the hub"
 STOP_PATIENCE = 30.0  # seconds that a person's Stop waits for the job's end; the service goes on after that
 # The hub's own limit for a start is only there to be longer than ours, which know why they end a start.
 BEYOND_ALL = 30 * 86400
@@ -63,7 +63,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.ended: dict[str, Any] | None = None
         self.exit_code: int | None = None
         self.heard = False  # whether the session itself has spoken to this hub, which proves that it lives
-        self.came = 0.0
+        self.came, self.reported = 0.0, 0.0
         self.news = asyncio.Event()
         self.startup_timeout: float = self.start_timeout  # type: ignore[has-type] # a trait
         self.start_timeout = BEYOND_ALL
@@ -248,7 +248,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
     def delete_forever(self) -> None:
         """End what may live of this server: the hub is about to forget that it existed."""
         for entry in self.service.ledger.entries(self.user.name):
-            if entry.fate is Fate.LIVE and entry.server == self.name:
+            if entry.server == self.name and not self.service.ends.has(entry.record.tag):
                 self.service.ends.end(entry.record, self.name, "its server was deleted")
 
     # State

@@ -194,11 +194,11 @@ async def _fail_if_hopeless(spawner: SGESpawner, record: SessionRecord, found: J
         raise StartFailed(await error_reason(spawner, found), reason="job-error")
     if isinstance(spawner.service.look(record), Absent) and await spawner.service.gone(record):
         why = await _why(spawner, record)
-        reported = record.port is not None and spawner.exit_code is None
-        early = "while nobody looked" if reported else "before its server was ready"
+        early = "" if spawner.exit_code is not None else " while nobody looked"
+        early = " before its server was ready" if record.port is None else early
         if not why and spawner.last_phase in (Phase.QUEUED, Phase.HELD):  # 8.1.9 accounts for jobs that ran only
             why = "It was deleted while it waited."
-        raise await _died(spawner, record, f"Job {record.number} ended {early}. {why}".rstrip())
+        raise await _died(spawner, record, f"Job {record.number} ended{early}. {why}".rstrip())
 
 
 async def _died(spawner: SGESpawner, record: SessionRecord, message: str) -> StartFailed:
