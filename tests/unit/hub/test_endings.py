@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -192,6 +193,33 @@ async def test_a_lost_answer_of_a_job_that_never_came_ends_without_a_guess(servi
     await finish(service.ends.end(RECORD, "", WHY, submission=later(NoAnswerError("lost"))))
     assert cluster.deleted == []
     assert service.reflector.table.asked_at > ASKED + SETTLED
+
+
+async def test_a_job_that_came_hours_later_is_ours_all_the_same(service, cluster):
+    """A qmaster that hung takes qsub up when it goes on: its own time of the submission counts."""
+    late = ASKED + 3 * 3600.0
+    cluster.add(7)
+    cluster.jobs_there[7] = replace(cluster.jobs_there[7], submitted=late)
+    cluster._now = itertools.count(late + 1, 5)
+    found = await asyncio.wait_for(service.ends.number(RECORD), 20)
+    assert (found.number, found.submitted) == (7, late)
+    assert service.look(found) == cluster.jobs_there[7]
+
+
+async def test_the_hosts_are_watched_for_a_job_that_is_to_end(service, cluster):
+    """Nobody else asks about them after a restart, and a lost host would hold its person up for ever."""
+    asked = asyncio.Event()
+
+    async def silent_hosts() -> frozenset[str]:
+        asked.set()
+        return frozenset()
+
+    cluster.add(7)
+    service.hosts._ask = silent_hosts
+    service.ledger.mark(RECORD.answered(7, ASKED), Fate.END, WHY, ASKED)
+    service.ends.resume()
+    await asyncio.wait_for(asked.wait(), 10)
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
 
 
 async def test_a_job_that_the_list_hides_is_found_by_its_name(service, cluster):
