@@ -148,7 +148,7 @@ class Following(Gate):
     def host_lost(self, host: str) -> None:
         """Let the person start anew: nobody knows when the host comes back, and with it the job."""
         record = self.record
-        if record is None or self.exit_code is not None:
+        if record is None or (self.exit_code is not None and not self.may_run_again):
             return
         why = f"Its execution host {host} is lost: it has not reported to Grid Engine for too long."
         self.log.error("Job %s of %s counts as lost: %s", record.number, record.person, why)
