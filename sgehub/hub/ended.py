@@ -22,9 +22,10 @@ _KILLED: Final = 100  # accounting(5), "failed": ended by a signal
 def with_report(accounting: Accounting, reported: int | None) -> Accounting:
     """Return the record as it would be had the server not ended in order after Grid Engine's announcement.
 
-    `reported` is the exit code that the session itself has told, which ends before its job does.
+    `reported` is the exit code that the session itself has told, which ends before its job does; where nobody
+    heard it, the job ends with it.
     """
-    if reported == ANNOUNCED and not accounting.failed:
+    if ANNOUNCED in (reported, accounting.exit_status) and not accounting.failed:
         return replace(accounting, failed=_KILLED, exit_status=ANNOUNCED)
     return accounting
 

@@ -202,20 +202,27 @@ class Session:
         return None
 
     def _end(self, server: Server) -> int:
-        """End the server because of a signal. The hub is told before the port is free."""
+        """End the server because of a signal. The hub is told before the port is free.
+
+        One that does not answer is told by accounting: after an end in order nothing else shows the signal.
+        """
         number = self.wakeups.ending
         self.log.say(f"ending the server because of {number.name if number else 'a signal'}.")
-        code = 128 + (number or 0)
-        told = report_end(self.launch.end_url, self.launch.token, code, _ENDING_SECONDS)
+        signalled = 128 + (number or 0)
+        told = self._tell(signalled, _ENDING_SECONDS)
         code = server.end()
-        if not told:
-            self._ended(code, _END_SECONDS - _ENDING_SECONDS)
+        self.forget()
+        if not told and not self._tell(signalled, _END_SECONDS - _ENDING_SECONDS):
+            return code or signalled
         return code
 
-    def _ended(self, code: int, seconds: float = _END_SECONDS) -> int:
+    def _ended(self, code: int) -> int:
         self.forget()
-        report_end(self.launch.end_url, self.launch.token, code, seconds)
+        self._tell(code, _END_SECONDS)
         return code
+
+    def _tell(self, code: int, seconds: float) -> bool:
+        return report_end(self.launch.end_url, self.launch.token, code, seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

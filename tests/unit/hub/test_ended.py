@@ -138,16 +138,19 @@ def test_a_reason_is_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failed", "reported", "said"),
+    ("failed", "status", "reported", "said"),
     [
-        (0, ANNOUNCED, "It was deleted."),
-        (0, 0, "It ended by itself."),
-        (0, None, "It ended by itself."),
-        (37, ANNOUNCED, "It passed a limit of its runtime or its memory."),
+        (0, 0, ANNOUNCED, "It was deleted."),
+        (0, ANNOUNCED, None, "It was deleted."),
+        (0, 0, 0, "It ended by itself."),
+        (0, 0, None, "It ended by itself."),
+        (37, 0, ANNOUNCED, "It passed a limit of its runtime or its memory."),
     ],
 )
-def test_a_server_that_obeys_an_announcement_has_not_ended_by_itself(failed: int, reported: int | None, said: str):
-    """The job's exit status is then 0, as after a Quit from JupyterLab; only the session knows better."""
+def test_a_server_that_obeys_an_announcement_has_not_ended_by_itself(
+    failed: int, status: int, reported: int | None, said: str
+):
+    """Its exit status is 0, as after a Quit from JupyterLab, if a hub heard the session, which knows better."""
     record = Accounting(
         number=1,
         owner="alice",
@@ -159,7 +162,7 @@ def test_a_server_that_obeys_an_announcement_has_not_ended_by_itself(failed: int
         ended=None,
         failed=failed,
         failed_text="",
-        exit_status=0,
+        exit_status=status,
         maxvmem_bytes=None,
         wallclock=None,
     )
