@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sgehub.errors import SiteConfigurationError
 from sgehub.model.policy import SitePolicy
 
+Lines = dict[tuple[str, ...], int]  # where in the file each key stands, from 1
+_WORDS: Final = {  # pydantic's kind of error -> what to do
+    "string_pattern_mismatch": "is no such name: write a letter, then letters, digits, dots, dashes, underscores",
+    "string_type": "write text",
+    "tuple_type": "write a list in brackets",
+    "too_long": "write no more than {max_length}",
+    "too_short": "write at least {min_length}",
+    "list_type": "write a list in brackets",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
+}
 SIZE_LIMIT: Final = 1024 * 1024  # bytes; a larger file is not a description of a site
 
 
@@ -22,11 +36,12 @@ class _Loader(yaml.SafeLoader):
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f'the key "{key}" stands twice', key_node.start_mark
                 )
-            seen.add(key)
+            if isinstance(key, Hashable):
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -41,16 +56,46 @@ def load_site(path: Path) -> SitePolicy:
 def parse_site(text: str, source: str) -> SitePolicy:
     """Read a site's description from `text`; `source` names it in errors."""
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        raw, lines = _load(text)
     except yaml.YAMLError as error:
-        raise SiteConfigurationError(f"{source}: {_yaml_sentence(error)}") from None
+        raise SiteConfigurationError(_yaml_sentence(error, source)) from None
+    except RecursionError:
+        raise SiteConfigurationError(f"{source}: nested too deeply to be a site's description.") from None
     if not isinstance(raw, dict):
         raise SiteConfigurationError(f"{source}: expected keys such as cluster, queues and defaults; found none.")
     try:
         return SitePolicy.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{_place(one)}: {_sentence(one)}" for one in error.errors(include_url=False)]
-        raise SiteConfigurationError(f"{source}: " + "\n".join(lines)) from None
+        found = [_mistake(one, source, lines) for one in error.errors(include_url=False)]
+        raise SiteConfigurationError("\n".join(found)) from None
+
+
+def _load(text: str) -> tuple[object, Lines]:
+    """Return what the text says, and on which line each key stands."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        lines: Lines = {}
+        _note_lines(node, (), lines)
+        return loader.construct_document(node), lines
+    finally:
+        loader.dispose()
+
+
+def _note_lines(node: yaml.Node, path: tuple[str, ...], lines: Lines) -> None:
+    if path in lines:
+        return  # a second key of that name, which is refused, or an anchor that holds itself
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*path, str(key.value))
+            _note_lines(value, below, lines)
+            lines[below] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            _note_lines(value, (*path, str(number)), lines)
 
 
 def _read(path: Path) -> str:
@@ -64,20 +109,73 @@ def _read(path: Path) -> str:
         raise SiteConfigurationError(f"{path}: is not UTF-8 text (byte {error.start}).") from None
 
 
-def _yaml_sentence(error: yaml.YAMLError) -> str:
+def _yaml_sentence(error: yaml.YAMLError, source: str) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "is not YAML"
-    return f"line {mark.line + 1}: {problem}." if mark is not None else f"{problem}."
+    problem = getattr(error, "problem", None) or "this is not YAML"
+    if "'\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces only"
+    return f"{source}, line {mark.line + 1}: {problem}." if mark is not None else f"{source}: {problem}."
 
 
-def _place(error: Any) -> str:
-    return ".".join(str(part) for part in error["loc"]) or "the file"
+def _mistake(error: Any, source: str, lines: Lines) -> str:
+    """Translate one of pydantic's findings: file, line, key, and what is allowed there."""
+    path = tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ())))
+    known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
+    place = ".".join(part for part in path if part != "[key]") or "the file"
+    return f"{source}, line {lines[known]}: {place}: {_sentence(error, path)}"
 
 
-def _sentence(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such key."
-    if error["type"] == "missing":
-        return "is missing."
-    text = str(error["msg"]).removeprefix("Value error, ")
-    return text if text.endswith(".") else text + "."
+def _sentence(error: Any, path: tuple[str, ...]) -> str:
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        keys = _keys(path[:-1])
+        near = get_close_matches(path[-1], keys, 1)
+        return (
+            f'there is no such key. Did you mean "{near[0]}"?'
+            if near
+            else (f"there is no such key. Keys here are: {', '.join(keys)}.")
+        )
+    if kind == "missing":
+        return f"is missing. {_described(path)}".rstrip()
+    if kind in {"model_type", "dict_type"}:
+        keys = _keys(path)
+        return f"expected keys below it: {', '.join(keys)}." if keys else "expected names with keys below them."
+    if kind in {"value_error", "site"}:
+        text = str(error["msg"]).removeprefix("Value error, ")
+        return text if text.endswith(".") else f"{text}."
+    words = _WORDS.get(kind) or str(error["msg"]).replace("Input should be", "write").rstrip(".")
+    return f"{words.format_map(error.get('ctx', {}))}. {_described(path)}".rstrip()
+
+
+def _keys(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys that are allowed below a place of the file, none where names are the site's own."""
+    model, is_name = _model(path)
+    return () if model is None or is_name else tuple(model.model_fields)
+
+
+def _described(path: tuple[str, ...]) -> str:
+    """Return what the reference says of a key, "" where it says nothing."""
+    model, _ = _model(path[:-1])
+    field = model.model_fields.get(path[-1]) if model is not None and path else None
+    return (field.description or "") if field is not None else ""
+
+
+def _model(path: tuple[str, ...]) -> tuple[type[BaseModel] | None, bool]:
+    """Return the model of a place, and whether its keys are names of the site's own."""
+    model: type[BaseModel] | None = SitePolicy
+    names = False
+    for part in path:
+        if names:
+            names = False
+            continue
+        field = model.model_fields.get(part) if model is not None else None
+        model = None if field is None else _inner(field.annotation)
+        names = field is not None and "dict[" in str(field.annotation)
+    return model, names
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside an annotation such as dict[str, Limits] or ComplexSite | None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _inner(part))), None)

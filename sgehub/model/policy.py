@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model import names
@@ -34,6 +35,11 @@ DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Dura
 def _check_folder(pattern: str) -> str:
     names.check_path(pattern.replace("{home}", "/home/x").replace("{username}", "x"))
     return pattern
+
+
+def _at(key: str, sentence: str) -> PydanticCustomError:
+    """Return an error of a whole model that belongs to one of its keys, which `siteconfig` names."""
+    return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (key,)})
 
 
 class _Closed(BaseModel):
@@ -112,9 +118,7 @@ class SessionSite(_Closed):
     def _ports_in_order(self) -> SessionSite:
         low, high = self.ports
         if not 1024 <= low <= high <= 65535:  # noqa: PLR2004 - the ports a person's process may bind
-            raise ValueError(
-                "ports: write the first and the last port, between 1024 and 65535, as [20000, 29999]."
-            )
+            raise _at("ports", "write the first and the last port, between 1024 and 65535, as [20000, 29999].")
         return self
 
 
@@ -153,7 +157,7 @@ class SitePolicy(_Closed):
     def _defaults_fit(self) -> SitePolicy:
         found = violations(self.defaults, self)
         if found:
-            raise ValueError("defaults: " + " ".join(one.message for one in found))
+            raise _at("defaults", " ".join(one.message for one in found))
         return self
 
     def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:

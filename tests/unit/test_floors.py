@@ -57,6 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "hub",
     ),  # hub: the session of JupyterHub's own records, to commit a job's number
     "dateutil": ("maintenance",),
+    "pydantic_core": ("model",),  # pydantic's own errors, with more to say than a text
     "pydantic": (
         "model",
         "siteconfig",

@@ -34,15 +34,33 @@ def test_the_sample_is_right():
         (
             'memory: 64G, gpus: 0, runtime: "01:00:00"',
             'memroy: 64G, runtime: "01:00:00"',
-            ["queues.short.q.memroy", "no such key"],
+            ["line 22: queues.short.q.memroy", "no such key", 'Did you mean "memory"?'],
         ),
-        ("counted: slot", "counted: core", ["memory.counted", "'slot'"]),
+        (
+            "counted: slot",
+            "counted: core",
+            ["line 13: memory.counted", "write 'slot', 'job' or 'host'", "consumable"],
+        ),
+        ("counted: slot", "", ["line 11: memory.counted: is missing.", '"job": once']),
+        (
+            "gpu:\n",
+            "gpu: 4\nnothing:\n",
+            ["gpu: expected keys below it: complex, counted", "nothing: there is no"],
+        ),
+        ("cell: lab", "planet: x", ["there is no such key. Keys here are: root, cell, commands"]),
+        ("defaults: {", "? [a, b]\n: c\ndefaults: {", ["line 26: found unhashable key"]),
         ("memory: 64G, gpus: 2", "memory: 64X, gpus: 2", ["queues.gpu.q.memory", "512M"]),
         ("qmaster_port: 6444", "qmaster_port: 99999", ["cluster.qmaster_port", "65535"]),
-        ("cores: 1, memory: 2G", "cores: 64, memory: 2G", ["defaults: At most 16 cores"]),
+        ("cores: 1, memory: 2G", "cores: 64, memory: 2G", ["line 26: defaults: At most 16 cores"]),
+        ("cores: 16", "cores: 0", ["queues.short.q.cores: write 1 or more. Most slots"]),
+        ("cores: 16", "cores: few", ["queues.short.q.cores: write a whole number."]),
+        ("short.q:", '"short q":', ["queues.short q: is no such name"]),
+        ("[20000, 29999]", "20000", ["session.ports: write a list in brackets."]),
+        ("[20000, 29999]", "[1, 2, 3]", ["session.ports: write no more than 2."]),
         ("root: /opt", "root: opt", ["cluster.root", "not absolute"]),
         ("cell: lab ", "cell: lab\n  cell: other", ['"cell" stands twice', "line"]),
-        ("  complex: gpu", "\tcomplex: gpu", ["line"]),
+        ("  complex: gpu", "\tcomplex: gpu", ["line 16: a tab; YAML is indented with spaces only."]),
+        ("[20000, 29999]", "[20000, 80]", ["line 31: session.ports: write the first and the last port"]),
         ("parallel_environment: smp", "parallel_environment: smp 4", ["parallel_environment"]),
         ('"{home}/.sgehub"', '"{home}/a,b"', ["session.secrets", "','"]),
     ],
@@ -52,7 +70,7 @@ def test_each_mistake_names_its_place(old, new, expected):
     text = SAMPLE.read_text().replace(old, new, 1)
     assert text != SAMPLE.read_text()
     message = said(text)
-    assert message.startswith("site.yaml: ")
+    assert message.startswith("site.yaml, line ")
     for part in expected:
         assert part in message
 
@@ -63,12 +81,19 @@ def test_all_mistakes_come_at_once():
     assert "queues.short.q.cores" in message
     assert "queues.long.q.cores" in message
     assert "gpu.counted" in message
+    assert all(line.startswith("site.yaml, line ") for line in message.splitlines())
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "- a\n- b\n", "just text"])
 def test_an_empty_file_is_an_error_in_words(text):
     """No traceback, no site without limits."""
     assert "expected keys such as cluster" in said(text)
+
+
+def test_what_holds_itself_or_is_endlessly_deep_is_an_error_in_words():
+    """An anchor inside itself, and more brackets than Python follows."""
+    assert "queues: there is no such key" not in said("queues: &all {short.q: *all}\n")
+    assert "nested too deeply" in said("[" * 100_000)
 
 
 def test_yaml_runs_no_code():
