@@ -119,10 +119,19 @@ def _yaml_sentence(error: yaml.YAMLError, source: str) -> str:
 
 def _mistake(error: Any, source: str, lines: Lines) -> str:
     """Translate one of pydantic's findings: file, line, key, and what is allowed there."""
-    path = tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ())))
+    path = _in_file(tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ()))), lines)
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     place = ".".join(part for part in path if part != "[key]") or "the file"
     return f"{source}, line {lines[known]}: {place}: {_sentence(error, path)}"
+
+
+def _in_file(path: tuple[str, ...], lines: Lines) -> tuple[str, ...]:
+    """Return a finding's path as the file has it: one thing may stand where a list of them is read."""
+    found: tuple[str, ...] = ()
+    for part in path:
+        if not (part.isdigit() and (*found, part) not in lines and found in lines):
+            found = (*found, part)
+    return found
 
 
 def _sentence(error: Any, path: tuple[str, ...]) -> str:
@@ -165,7 +174,7 @@ def _model(path: tuple[str, ...]) -> tuple[type[BaseModel] | None, bool]:
     model: type[BaseModel] | None = SitePolicy
     names = False
     for part in path:
-        if names:
+        if names or part.isdigit():
             names = False
             continue
         field = model.model_fields.get(part) if model is not None else None

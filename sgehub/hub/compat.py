@@ -95,7 +95,7 @@ def script_variables(spawner: Any, record: SessionRecord, spec: JobSpec, command
         "homedir": spec.home,
         "queue": spec.queue or "",
         "nprocs": str(spec.slots),
-        "memory": resources.get(policy.memory.complex, ""),
+        "memory": resources[policy.memory[0].complex],
         "ngpus": resources.get(gpu, "0"),
         "runtime": resources["h_rt"],
         "account": str(spawner.req_account),

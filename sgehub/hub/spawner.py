@@ -30,6 +30,7 @@ from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.hub.reports import Reports
 from sgehub.model import names
 from sgehub.model.job import Phase
+from sgehub.model.jobspec import memory_limit
 from sgehub.model.request import ResourceRequest
 
 # batchspawner's module registers an endpoint that must not reach the hub's handlers, so ours takes its address;
@@ -117,7 +118,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             token_made=token.created.replace(tzinfo=timezone.utc).timestamp(),
             patience=starting.patience(service.policy, request),
             runtime=request.runtime.seconds,
-            memory=request.memory.bytes,
+            memory=memory_limit(request, service.policy).bytes,
         )
         submission = starting.submission(self, request, record, account)
         self.record = record

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sgehub.model.policy import SitePolicy, fitting_queues
 from sgehub.model.request import ResourceRequest
+from sgehub.model.units import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
     )
 
 
+def memory_limit(request: ResourceRequest, policy: SitePolicy) -> Memory:
+    """Return what the whole job may use by the site's first complex of memory, headroom included."""
+    return policy.memory[0].total(request.memory, request.cores)
+
+
 def _resources(request: ResourceRequest, policy: SitePolicy) -> list[tuple[str, str]]:
-    shares = request.cores if policy.memory.counted == "slot" else 1
-    found = [
-        (policy.memory.complex, str(request.memory.per_slot(shares))),
-        ("h_rt", str(request.runtime)),
-    ]
+    found = [(one.complex, str(one.each(request.memory, request.cores))) for one in policy.memory]
+    found.append(("h_rt", str(request.runtime)))
     if request.gpus and policy.gpu is not None:
         each = request.gpus // request.cores if policy.gpu.counted == "slot" else request.gpus
         found.append((policy.gpu.complex, str(each)))

@@ -1,132 +1,41 @@
-"""What the site allows: the models behind ``site.yaml``, and `violations`, which finds all reasons at once.
+"""What the site allows: the model behind ``site.yaml``, and `violations`, which finds all reasons at once.
 
-Knows nothing of files; `siteconfig` reads them. Closed models: an unknown key is an error.
+Knows nothing of files; `siteconfig` reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model import names
 from sgehub.model.request import FIELDS, ResourceRequest, parse_request
+from sgehub.model.siteparts import (
+    Closed,
+    ClusterSite,
+    ComplexSite,
+    DurationValue,
+    Limits,
+    MemoryComplex,
+    MemoryValue,
+    SessionSite,
+    error_at,
+)
 from sgehub.model.units import Duration, Memory
 
 
-def _reader(parse: Callable[[str], Any], kind: type) -> Callable[[object], Any]:
-    def read(value: object) -> Any:
-        if isinstance(value, kind):
-            return value
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return parse(str(value))
-        raise ValueError("Write it as text in quotes.")
-
-    return read
-
-
-MemoryValue = Annotated[Memory, BeforeValidator(_reader(Memory.parse, Memory))]
-DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Duration))]
-
-
-def _check_folder(pattern: str) -> str:
-    names.check_path(pattern.replace("{home}", "/home/x").replace("{username}", "x"))
-    return pattern
-
-
-def _at(key: str, sentence: str) -> PydanticCustomError:
-    """Return an error of a whole model that belongs to one of its keys, which `siteconfig` names."""
-    return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (key,)})
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class ClusterSite(_Closed):
-    """Where this cluster's Grid Engine is."""
-
-    root: Annotated[names.AbsolutePath, Field(description="SGE_ROOT.")]
-    cell: Annotated[names.ObjectName, Field(description="SGE_CELL.")] = "default"
-    commands: Annotated[
-        names.AbsolutePath,
-        Field(description="Folder of the real qsub, qstat, qdel and qacct (not of shell wrappers)."),
-    ]
-    qmaster_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_QMASTER_PORT.")] = None
-    execd_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_EXECD_PORT.")] = None
-    arch: Annotated[names.ObjectName | None, Field(description="SGE_ARCH, for example lx-amd64.")] = None
-    host_lost_after: Annotated[
-        DurationValue,
-        Field(description="A host that has not reported to Grid Engine for so long is lost with its sessions."),
-    ] = Duration(15 * 60)
-
-
-class ComplexSite(_Closed):
-    """A complex by which a resource is asked for, and how Grid Engine counts it."""
-
-    complex: Annotated[names.ObjectName, Field(description="Name of the complex (qconf -sc).")]
-    counted: Annotated[
-        Literal["slot", "job", "host"],
-        Field(description='"slot": multiplied by the slots (consumable YES); "job": once; "host": per host.'),
-    ]
-
-
-class Limits(_Closed):
-    """The most that one session may ask for in a queue."""
-
-    cores: Annotated[int, Field(ge=1, le=100_000, description="Most slots of one session.")]
-    memory: Annotated[MemoryValue, Field(description="Most memory of one session, in all.")]
-    gpus: Annotated[int, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = 0
-    runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
-    patience: Annotated[
-        DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
-    ] = Duration(12 * 3600)
-
-
-class SessionSite(_Closed):
-    """How sessions run on execution hosts."""
-
-    folder: Annotated[
-        names.AbsolutePath,
-        Field(description="Folder of python and sgehub-session, at the same path on every execution host."),
-    ] = "/opt/sgehub/bin"
-    path: Annotated[
-        list[names.AbsolutePath],
-        Field(description="Folders put before PATH in the job: the environment that has jupyterhub."),
-    ] = []
-    prologue: Annotated[
-        str, Field(description="Lines of bash run before the server starts (modules, conda …).")
-    ] = ""
-    ports: Annotated[
-        tuple[int, int],
-        Field(description="First and last port that servers listen on; open these to the hub."),
-    ] = (20000, 29999)
-    secrets: Annotated[
-        str,
-        AfterValidator(_check_folder),
-        Field(description="Folder of secrets and logs that hub and hosts share; may hold {home}, {username}."),
-    ] = "{home}/.sgehub"
-    log_limit: Annotated[MemoryValue, Field(description="A job log is cut when it grows beyond this.")] = Memory(
-        4 * 1024**2
-    )
-    keep_logs: Annotated[int, Field(ge=1, le=1_000, description="Logs kept for each person.")] = 10
-
-    @model_validator(mode="after")
-    def _ports_in_order(self) -> SessionSite:
-        low, high = self.ports
-        if not 1024 <= low <= high <= 65535:  # noqa: PLR2004 - the ports a person's process may bind
-            raise _at("ports", "write the first and the last port, between 1024 and 65535, as [20000, 29999].")
-        return self
-
-
-class SitePolicy(_Closed):
+class SitePolicy(Closed):
     """One cluster, as its administrator describes it."""
 
     cluster: ClusterSite
-    memory: ComplexSite
+    memory: Annotated[
+        tuple[MemoryComplex, ...],
+        BeforeValidator(lambda value: [value] if isinstance(value, Mapping) else value),
+        Field(min_length=1, description="The complex by which memory is asked for, or a list of several."),
+    ]
     gpu: ComplexSite | None = None
     parallel_environment: Annotated[
         names.ObjectName | None, Field(description="PE for more than one core; none: one core only.")
@@ -143,21 +52,34 @@ class SitePolicy(_Closed):
     hosts: Annotated[
         dict[names.HostName, names.HostName],
         Field(description="From Grid Engine's host name to the name or address the proxy can reach."),
-    ] = {}
+    ] = {}  # noqa: RUF012 - pydantic copies defaults
     template_folders: Annotated[
         list[names.AbsolutePath],
         Field(description="Folders with the site's own templates, searched before those of sgehub."),
-    ] = []
+    ] = []  # noqa: RUF012 - as above
     helper: Annotated[
         list[str],
         Field(min_length=1, description="How sgehub-as-user is called; {person} stands for the account."),
-    ] = ["sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user"]
+    ] = ["sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user"]  # noqa: RUF012 - as above
+
+    @property
+    def memory_is_divided(self) -> bool:
+        """Whether memory is counted per slot, so that the cores share it equally."""
+        return any(one.counted == "slot" for one in self.memory)
+
+    @model_validator(mode="after")
+    def _complexes_differ(self) -> SitePolicy:
+        names_ = [one.complex for one in (*self.memory, *([self.gpu] if self.gpu else []))]
+        twice = sorted({name for name in names_ if names_.count(name) > 1} | ({"h_rt"} & set(names_)))
+        if twice:
+            raise error_at("memory", f"a job asks for a complex once, not for {twice[0]} twice: give it one use.")
+        return self
 
     @model_validator(mode="after")
     def _defaults_fit(self) -> SitePolicy:
         found = violations(self.defaults, self)
         if found:
-            raise _at("defaults", " ".join(one.message for one in found))
+            raise error_at("defaults", " ".join(one.message for one in found))
         return self
 
     def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:
@@ -222,8 +144,8 @@ def most(policy: SitePolicy) -> Limits:
 
 
 def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
-    """Return what the job holds in all once its memory is divided over slots and rounded up."""
-    if policy.memory.counted != "slot":
+    """Return what the person gets in all, headroom aside, once it is divided over slots and rounded up."""
+    if not policy.memory_is_divided:
         return Memory(-(-request.memory.bytes // 1024) * 1024)
     return request.memory.per_slot(request.cores).times(request.cores)
 
@@ -272,7 +194,7 @@ def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where:
 
 
 def _memory_sentence(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> str:
-    if request.memory > limits.memory or policy.memory.counted != "slot":
+    if request.memory > limits.memory or not policy.memory_is_divided:
         return f"At most {limits.memory} of memory{where}."
     share = limits.memory.bytes // (request.cores * 1024) * 1024
     return (

@@ -23,6 +23,12 @@ SITES = {
     "slot": site(),
     "job": site(memory={"complex": "m_mem_free", "counted": "job"}),
     "gpu slot": site(gpu={"complex": "gpu", "counted": "slot"}),
+    "limit and free": site(
+        memory=[
+            {"complex": "h_vmem", "counted": "slot", "headroom": 1.3},
+            {"complex": "mem_free", "counted": "host"},
+        ]
+    ),
     "per core queue": site(parallel_environment="smp-1", memory={"complex": "rmem", "counted": "slot"}),
 }
 HOMES = st.from_regex(r"/home/[a-z][a-z0-9 _.\-{}&;()<>|!#~+=%^éß]{0,12}", fullmatch=True)
@@ -85,10 +91,14 @@ def seconds(text: str) -> int:
 def expected(policy: SitePolicy, raw: dict, home: str, tag: str) -> list[str]:
     """Work qsub's arguments out from the request, Grid Engine's rules and the site's file alone."""
     cores, gpus = int(raw["cores"]), int(raw["gpus"])
-    shares = cores if policy.memory.counted == "slot" else 1
+    wanted = []
+    for one in policy.memory:
+        parts = cores if one.counted == "slot" else 1
+        kib = ceil(ceil(amount(raw["memory"]) * Fraction(one.headroom)) / Fraction(parts * 1024))
+        unit = next(power for power in (3, 2, 1, 0) if kib % 1024**power == 0)
+        wanted.append(f"{one.complex}={kib // 1024**unit}{'KMGT'[unit]}")
+    shares = cores if "slot" in [one.counted for one in policy.memory] else 1
     kib = ceil(Fraction(amount(raw["memory"]), shares * 1024))
-    unit = next(power for power in (3, 2, 1, 0) if kib % 1024**power == 0)
-    wanted = [f"{policy.memory.complex}={kib // 1024**unit}{'KMGT'[unit]}"]
     total = seconds(raw["runtime"])
     wanted.append(f"h_rt={total // 3600:02}:{total // 60 % 60:02}:{total % 60:02}")
     if gpus:

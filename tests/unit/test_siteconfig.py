@@ -57,6 +57,13 @@ def test_the_sample_is_right():
         ("short.q:", '"short q":', ["queues.short q: is no such name"]),
         ("[20000, 29999]", "20000", ["session.ports: write a list in brackets."]),
         ("[20000, 29999]", "[1, 2, 3]", ["session.ports: write no more than 2."]),
+        ("counted: slot", "counted: slot\n  headroom: 0.5", ["line 14: memory.headroom: write 1 or more."]),
+        (
+            "memory:\n  complex: h_vmem",
+            "memory:\n- complex: mem_free\n  counted: host\n- complex: h vmem",
+            ["line 14: memory.1.complex: is no such name"],
+        ),
+        ("complex: h_vmem", "complex: gpu", ["line 11: memory: a job asks for a complex once, not for gpu twice"]),
         ("root: /opt", "root: opt", ["cluster.root", "not absolute"]),
         ("cell: lab ", "cell: lab\n  cell: other", ['"cell" stands twice', "line"]),
         ("  complex: gpu", "\tcomplex: gpu", ["line 16: a tab; YAML is indented with spaces only."]),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sgehub.errors import RequestRefusedError
-from sgehub.model.jobspec import resolve
+from sgehub.model.jobspec import memory_limit, resolve
 from sgehub.model.policy import fitting_queues
 from tests.unit.model.site import BASE, site
 
@@ -67,6 +67,20 @@ def test_limits_are_checked_after_rounding():
     assert "At most 67108863K" in message
     assert reasons(site(), cores=3, memory="67108863K") == []
     assert reasons(site(memory={"complex": "h_vmem", "counted": "job"}), cores=3, memory="64G") == []
+
+
+def test_each_complex_of_memory_has_its_own_count_and_headroom():
+    """Addresses per slot with a third more, free memory of the host once; the person's limit is what was asked."""
+    policy = site(
+        memory=[
+            {"complex": "h_vmem", "counted": "slot", "headroom": "1.3"},
+            {"complex": "mem_free", "counted": "host"},
+        ]
+    )
+    asked = dict(spec(policy, cores=4, memory="8G").resources)
+    assert (asked["h_vmem"], asked["mem_free"]) == ("2726298K", "8G")
+    assert memory_limit(policy.parse({"cores": 4, "memory": "8G"}), policy).bytes == 4 * 2726298 * 1024
+    assert reasons(policy, cores=4, memory="64G") == []
 
 
 def test_limits_that_no_queue_offers_together():
@@ -169,8 +183,9 @@ def test_resolved_jobs_agree_with_an_independent_oracle(policy, cores, kib, gpus
     job = spec(policy, **raw)
     asked = dict(job.resources)
     unit = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
-    value = asked[policy.memory.complex]
-    granted = int(value[:-1]) * unit[value[-1]] * (job.slots if policy.memory.counted == "slot" else 1)
+    [memory] = policy.memory
+    value = asked[memory.complex]
+    granted = int(value[:-1]) * unit[value[-1]] * (job.slots if memory.counted == "slot" else 1)
     devices = int(asked.get("gpu", 0)) * (job.slots if policy.gpu and policy.gpu.counted == "slot" else 1)
     hours, mins, secs = (int(part) for part in asked["h_rt"].split(":"))
     assert job.slots == cores

@@ -1,0 +1,146 @@
+"""The parts of ``site.yaml``: the cluster, its complexes, the maxima of a queue, how sessions run.
+
+Closed, frozen models that know nothing of files; `policy` puts them together and judges by them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from sgehub.model import names
+from sgehub.model.units import Duration, Memory
+
+
+def _reader(parse: Callable[[str], Any], kind: type) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            return parse(str(value))
+        raise ValueError("Write it as text in quotes.")
+
+    return read
+
+
+MemoryValue = Annotated[Memory, BeforeValidator(_reader(Memory.parse, Memory))]
+DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Duration))]
+
+
+def _check_folder(pattern: str) -> str:
+    names.check_path(pattern.replace("{home}", "/home/x").replace("{username}", "x"))
+    return pattern
+
+
+def error_at(key: str, sentence: str) -> PydanticCustomError:
+    """Return an error of a whole model that belongs to one of its keys, which `siteconfig` names."""
+    return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (key,)})
+
+
+class Closed(BaseModel):
+    """A part of the site's file; a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class ClusterSite(Closed):
+    """Where this cluster's Grid Engine is."""
+
+    root: Annotated[names.AbsolutePath, Field(description="SGE_ROOT.")]
+    cell: Annotated[names.ObjectName, Field(description="SGE_CELL.")] = "default"
+    commands: Annotated[
+        names.AbsolutePath,
+        Field(description="Folder of the real qsub, qstat, qdel and qacct (not of shell wrappers)."),
+    ]
+    qmaster_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_QMASTER_PORT.")] = None
+    execd_port: Annotated[int | None, Field(ge=1, le=65535, description="SGE_EXECD_PORT.")] = None
+    arch: Annotated[names.ObjectName | None, Field(description="SGE_ARCH, for example lx-amd64.")] = None
+    host_lost_after: Annotated[
+        DurationValue,
+        Field(description="A host that has not reported to Grid Engine for so long is lost with its sessions."),
+    ] = Duration(15 * 60)
+
+
+class ComplexSite(Closed):
+    """A complex by which a resource is asked for, and how Grid Engine counts it."""
+
+    complex: Annotated[names.ObjectName, Field(description="Name of the complex (qconf -sc).")]
+    counted: Annotated[
+        Literal["slot", "job", "host"],
+        Field(description='"slot": multiplied by the slots (consumable YES); "job": once; "host": per host.'),
+    ]
+
+
+class MemoryComplex(ComplexSite):
+    """One complex of memory; a site may have several, such as a limit and what hosts have free."""
+
+    headroom: Annotated[
+        Decimal,
+        Field(
+            ge=1,
+            le=10,
+            description="The job gets so many times what is asked for: h_vmem counts addresses without memory.",
+        ),
+    ] = Decimal(1)
+
+    def total(self, memory: Memory, slots: int) -> Memory:
+        """Return what the job holds in all of this complex, rounded up as Grid Engine's notation needs it."""
+        return self.each(memory, slots).times(slots if self.counted == "slot" else 1)
+
+    def each(self, memory: Memory, slots: int) -> Memory:
+        """Return what is asked for on qsub's command line: the share of one slot, or all of it."""
+        more = Memory(math.ceil(memory.bytes * self.headroom))
+        return more.per_slot(slots if self.counted == "slot" else 1)
+
+
+class Limits(Closed):
+    """The most that one session may ask for in a queue."""
+
+    cores: Annotated[int, Field(ge=1, le=100_000, description="Most slots of one session.")]
+    memory: Annotated[MemoryValue, Field(description="Most memory of one session, in all.")]
+    gpus: Annotated[int, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = 0
+    runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
+    patience: Annotated[
+        DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
+    ] = Duration(12 * 3600)
+
+
+class SessionSite(Closed):
+    """How sessions run on execution hosts."""
+
+    folder: Annotated[
+        names.AbsolutePath,
+        Field(description="Folder of python and sgehub-session, at the same path on every execution host."),
+    ] = "/opt/sgehub/bin"
+    path: Annotated[
+        list[names.AbsolutePath],
+        Field(description="Folders put before PATH in the job: the environment that has jupyterhub."),
+    ] = []
+    prologue: Annotated[
+        str, Field(description="Lines of bash run before the server starts (modules, conda …).")
+    ] = ""
+    ports: Annotated[
+        tuple[int, int],
+        Field(description="First and last port that servers listen on; open these to the hub."),
+    ] = (20000, 29999)
+    secrets: Annotated[
+        str,
+        AfterValidator(_check_folder),
+        Field(description="Folder of secrets and logs that hub and hosts share; may hold {home}, {username}."),
+    ] = "{home}/.sgehub"
+    log_limit: Annotated[MemoryValue, Field(description="A job log is cut when it grows beyond this.")] = Memory(
+        4 * 1024**2
+    )
+    keep_logs: Annotated[int, Field(ge=1, le=1_000, description="Logs kept for each person.")] = 10
+
+    @model_validator(mode="after")
+    def _ports_in_order(self) -> SessionSite:
+        low, high = self.ports
+        if not 1024 <= low <= high <= 65535:  # noqa: PLR2004 - the ports a person's process may bind
+            raise error_at("ports", "write the first and the last port, between 1024 and 65535: [20000, 29999].")
+        return self
