@@ -68,8 +68,9 @@ def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended |
         ended = None  # the page answers what was typed: old news, or the same news twice, would hide that
     typed = _typed.get() or _Typed({}, {}, ())
     given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
-    if given.get("queue") not in policy.queues:
-        given["queue"] = ""  # that of an older request, which the site has closed since
+    for name, known in (("queue", policy.queues), ("gpu_type", policy.gpu_types), ("project", policy.projects)):
+        if given.get(name) not in known:
+            given[name] = ""  # that of an older request, which the site has closed since
     values = {name: typed.values.get(name, given.get(name, "")) for name in FIELDS}
     problems: dict[str, list[str]] = {name: [] for name in ("", *FIELDS)}
     for violation in typed.violations:

@@ -37,7 +37,7 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
         pe=policy.parallel_environment if request.cores > 1 else None,
         resources=tuple(_resources(request, policy)),
         queue=",".join(fitting_queues(request, policy)) or None,
-        project=None,
+        project=request.project,
         home=home,
         log=log,
     )
@@ -54,4 +54,6 @@ def _resources(request: ResourceRequest, policy: SitePolicy) -> list[tuple[str, 
     if request.gpus and policy.gpu is not None:
         each = request.gpus // request.cores if policy.gpu.counted == "slot" else request.gpus
         found.append((policy.gpu.complex, str(each)))
+        if request.gpu_type is not None:
+            found.extend(policy.gpu_types[request.gpu_type].adds.items())
     return found

@@ -50,6 +50,20 @@ def check_path(path: str) -> str:
     return path
 
 
+# What stands after "=" in qsub's -l without being split or matched as a pattern.
+RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:+/-]{1,200}")
+_LABEL_LIMIT: Final = 100
+
+
+def check_label(text: str) -> str:
+    """Return a name for people, or raise ValueError for one that is empty, too long, or no plain text."""
+    if not text.strip() or not text.isprintable() or len(text) > _LABEL_LIMIT:
+        raise ValueError(f"Write a label in one line of at most {_LABEL_LIMIT} characters.")
+    return text
+
+
+Label = Annotated[str, AfterValidator(check_label)]
+ResourceValue = Annotated[str, StringConstraints(pattern=rf"^{RESOURCE_VALUE.pattern}$")]
 ObjectName = Annotated[str, StringConstraints(pattern=rf"^{OBJECT.pattern}$")]
 HostName = Annotated[str, StringConstraints(pattern=rf"^{HOST.pattern}$", max_length=255)]
 AbsolutePath = Annotated[str, AfterValidator(check_path)]

@@ -16,11 +16,13 @@ from sgehub.model.request import FIELDS, ResourceRequest, parse_request
 from sgehub.model.siteparts import (
     Closed,
     ClusterSite,
-    ComplexSite,
     DurationValue,
+    GpuSite,
+    GpuType,
     Limits,
     MemoryComplex,
     MemoryValue,
+    ProjectSite,
     SessionSite,
     error_at,
 )
@@ -36,11 +38,15 @@ class SitePolicy(Closed):
         BeforeValidator(lambda value: [value] if isinstance(value, Mapping) else value),
         Field(min_length=1, description="The complex by which memory is asked for, or a list of several."),
     ]
-    gpu: ComplexSite | None = None
+    gpu: GpuSite | None = None
     parallel_environment: Annotated[
         names.ObjectName | None, Field(description="PE for more than one core; none: one core only.")
     ] = None
     queues: Annotated[dict[names.ObjectName, Limits], Field(min_length=1, description="Queues and their maxima.")]
+    projects: Annotated[
+        dict[names.ObjectName, ProjectSite], Field(description="Projects to choose from; none: nobody is asked.")
+    ] = {}  # noqa: RUF012 - pydantic copies defaults
+    project_required: Annotated[bool, Field(description="Whether every session needs a project.")] = False
     smallest_memory: Annotated[MemoryValue, Field(description="Less than this cannot start a server.")] = Memory(
         256 * 1024**2
     )
@@ -52,7 +58,7 @@ class SitePolicy(Closed):
     hosts: Annotated[
         dict[names.HostName, names.HostName],
         Field(description="From Grid Engine's host name to the name or address the proxy can reach."),
-    ] = {}  # noqa: RUF012 - pydantic copies defaults
+    ] = {}  # noqa: RUF012 - as above
     template_folders: Annotated[
         list[names.AbsolutePath],
         Field(description="Folders with the site's own templates, searched before those of sgehub."),
@@ -67,17 +73,37 @@ class SitePolicy(Closed):
         """Whether memory is counted per slot, so that the cores share it equally."""
         return any(one.counted == "slot" for one in self.memory)
 
+    @property
+    def gpu_types(self) -> Mapping[str, GpuType]:
+        """The types of GPU that people can choose."""
+        return self.gpu.types if self.gpu else {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> SitePolicy:
+        for queue, limits in self.queues.items():
+            unknown = sorted(set(limits.gpu_types or ()) - self.gpu_types.keys())
+            if unknown:
+                raise error_at("queues", f"{queue} has GPUs of type {unknown[0]}, which is not in gpu.types.")
+        for project, one in self.projects.items():
+            unknown = sorted(set(one.queues or ()) - self.queues.keys())
+            if unknown:
+                raise error_at("projects", f"{project} may use the queue {unknown[0]}, which is not in queues.")
+        if self.project_required and not self.projects:
+            raise error_at("project_required", "there are no projects to choose from: name them in projects.")
+        return self
+
     @model_validator(mode="after")
     def _complexes_differ(self) -> SitePolicy:
-        names_ = [one.complex for one in (*self.memory, *([self.gpu] if self.gpu else []))]
-        twice = sorted({name for name in names_ if names_.count(name) > 1} | ({"h_rt"} & set(names_)))
+        base = ["h_rt", *(one.complex for one in self.memory), *([self.gpu.complex] if self.gpu else [])]
+        added = {name for one in self.gpu_types.values() for name in one.adds}
+        twice = sorted({name for name in base if base.count(name) > 1} | (set(base) & added))
         if twice:
             raise error_at("memory", f"a job asks for a complex once, not for {twice[0]} twice: give it one use.")
         return self
 
     @model_validator(mode="after")
     def _defaults_fit(self) -> SitePolicy:
-        found = violations(self.defaults, self)
+        found = [one for one in violations(self.defaults, self) if one.field != "project" or self.defaults.project]
         if found:
             raise error_at("defaults", " ".join(one.message for one in found))
         return self
@@ -114,22 +140,39 @@ def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation,
     if found:
         return tuple(found)
     if request.queue is not None:
-        return tuple(_beyond(request, policy.queues[request.queue], policy, f" in queue {request.queue}"))
+        found = [
+            *_beyond(request, policy.queues[request.queue], policy, f" in queue {request.queue}"),
+            *_closed_to_project(request, policy),
+        ]
+        return tuple(found)
     if fitting_queues(request, policy):
         return ()
-    found = list(_beyond(request, most(policy), policy, ""))
-    if found:
-        return tuple(found)
-    each = "; ".join(
-        f"{name} offers at most {_words(limits)}" for name, limits in list(policy.queues.items())[:10]
-    )
-    return (Violation("", f"No queue offers all of this together: {each}."),)
+    return tuple(_beyond(request, most(policy), policy, "")) or _not_together(request, policy)
 
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
     """Return the queues whose maxima hold the request, in the order of the site's file."""
     names_ = policy.queues if request.queue is None else (request.queue,)
-    return tuple(name for name in names_ if not any(_beyond(request, policy.queues[name], policy, "")))
+    project = policy.projects.get(request.project or "")
+    return tuple(
+        name
+        for name in names_
+        if not any(_beyond(request, policy.queues[name], policy, ""))
+        and (project is None or project.queues is None or name in project.queues)
+    )
+
+
+def _not_together(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Say what stands in the way where some queue offers each wish alone."""
+    if request.gpu_type and fitting_queues(request.model_copy(update={"gpu_type": None}), policy):
+        return (Violation("gpu_type", f"No queue has GPUs of type {request.gpu_type} and the rest of this."),)
+    if fitting_queues(request.model_copy(update={"project": None}), policy):
+        allowed = ", ".join(policy.projects[request.project or ""].queues or ())
+        return (Violation("project", f"Project {request.project} may use {allowed} only, which offers less."),)
+    each = "; ".join(
+        f"{name} offers at most {_words(limits)}" for name, limits in list(policy.queues.items())[:10]
+    )
+    return (Violation("", f"No queue offers all of this together: {each}."),)
 
 
 def most(policy: SitePolicy) -> Limits:
@@ -165,8 +208,27 @@ def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[
         yield from _gpus_divide(request)
     if request.runtime < policy.shortest_runtime:
         yield Violation("runtime", f"The shortest runtime is {policy.shortest_runtime.words()}.")
+    yield from _unknown_names(request, policy)
+
+
+def _unknown_names(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
     if request.queue is not None and request.queue not in policy.queues:
         yield Violation("queue", f"There is no queue {request.queue}. Queues are: {', '.join(policy.queues)}.")
+    if request.gpu_type is not None and request.gpu_type not in policy.gpu_types:
+        types = f"Types are: {', '.join(policy.gpu_types)}." if policy.gpu_types else "Leave it empty."
+        yield Violation("gpu_type", f"There is no type of GPU called {request.gpu_type}. {types}")
+    if request.project is not None and request.project not in policy.projects:
+        known = f"Projects are: {', '.join(policy.projects)}." if policy.projects else "Leave it empty."
+        yield Violation("project", f"There is no project {request.project}. {known}")
+    if request.project is None and policy.project_required:
+        yield Violation("project", f"Every session needs a project: {', '.join(policy.projects)}.")
+
+
+def _closed_to_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    project = policy.projects.get(request.project or "")
+    if project is not None and project.queues is not None and request.queue not in project.queues:
+        allowed = ", ".join(project.queues)
+        yield Violation("queue", f"Project {request.project} may not use {request.queue}, only {allowed}.")
 
 
 def _gpus_divide(request: ResourceRequest) -> Iterator[Violation]:
@@ -189,6 +251,9 @@ def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where:
         yield Violation(
             "gpus", f"At most {_count(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."
         )
+    types = limits.gpu_types
+    if request.gpus and request.gpu_type and types is not None and request.gpu_type not in types:
+        yield Violation("gpu_type", f"No GPUs of type {request.gpu_type}{where}.")
     if request.runtime > limits.runtime:
         yield Violation("runtime", f"At most {limits.runtime} ({limits.runtime.words()}){where}.")
 

@@ -1,4 +1,4 @@
-"""A request in a person's words: cores, memory, GPUs, runtime, queue.
+"""A request in a person's words: cores, memory, GPUs and their type, runtime, queue, project.
 
 Every way in (form, link, REST, stored options, another account's start) ends in `parse_request`; what it
 returns has types and no more. Whether it is *allowed* is `policy`'s to say. Input is never echoed in full.
@@ -62,12 +62,17 @@ _memory: Final = _reader(Memory, "an amount of memory", '"4G"', "a number with a
 _duration: Final = _reader(Duration, "a runtime", '"08:00:00"', "hours:minutes:seconds")
 
 
-def _queue(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and names.OBJECT.fullmatch(value):
-        return value
-    raise ValueError(f"{_said(value)} is not the name of a queue.")
+def _name_of(what: str) -> Callable[[object], str | None]:
+    """Return what reads a name of Grid Engine's, None where nothing was chosen."""
+
+    def read(value: object) -> str | None:
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and names.OBJECT.fullmatch(value):
+            return value
+        raise ValueError(f"{_said(value)} is not the name of a {what}.")
+
+    return read
 
 
 def _said(value: object) -> str:
@@ -80,7 +85,10 @@ def _said(value: object) -> str:
 
 
 class ResourceRequest(BaseModel):
-    """What one start asks for. `memory` is the total of the session, `queue` None means "any that fits"."""
+    """What one start asks for. `memory` is the total of the session; None means "any" or, of projects, none.
+
+    `gpu_type` means nothing without GPUs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -88,7 +96,9 @@ class ResourceRequest(BaseModel):
     memory: Annotated[Memory, BeforeValidator(_memory), PlainSerializer(str)]
     gpus: Annotated[int, BeforeValidator(_whole_number)]
     runtime: Annotated[Duration, BeforeValidator(_duration), PlainSerializer(str)]
-    queue: Annotated[str | None, BeforeValidator(_queue)] = None
+    queue: Annotated[str | None, BeforeValidator(_name_of("queue"))] = None
+    gpu_type: Annotated[str | None, BeforeValidator(_name_of("type of GPU"))] = None
+    project: Annotated[str | None, BeforeValidator(_name_of("project"))] = None
 
     def as_options(self) -> dict[str, Any]:
         """Return the request as JSON-ready user_options that `parse_request` reads back unchanged."""

@@ -98,12 +98,43 @@ class MemoryComplex(ComplexSite):
         return more.per_slot(slots if self.counted == "slot" else 1)
 
 
+class GpuType(Closed):
+    """One type of GPU that people can choose."""
+
+    label: Annotated[names.Label | None, Field(description="What people read; by default its name.")] = None
+    adds: Annotated[
+        dict[names.ObjectName, names.ResourceValue],
+        Field(min_length=1, description="Hard requests that this type adds: complex and value."),
+    ]
+
+
+class GpuSite(ComplexSite):
+    """The complex of GPUs, and the types among which people can choose."""
+
+    types: Annotated[
+        dict[names.ObjectName, GpuType], Field(description="Types of GPU to choose from; without one, any.")
+    ] = {}
+
+
+class ProjectSite(Closed):
+    """A project (qsub -P) that people can choose."""
+
+    label: Annotated[names.Label | None, Field(description="What people read; by default its name.")] = None
+    queues: Annotated[
+        list[names.ObjectName] | None,
+        Field(min_length=1, description="The only queues that this project may use; by default all."),
+    ] = None
+
+
 class Limits(Closed):
     """The most that one session may ask for in a queue."""
 
     cores: Annotated[int, Field(ge=1, le=100_000, description="Most slots of one session.")]
     memory: Annotated[MemoryValue, Field(description="Most memory of one session, in all.")]
     gpus: Annotated[int, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = 0
+    gpu_types: Annotated[
+        list[names.ObjectName] | None, Field(description="The types of GPU that it has; by default all.")
+    ] = None
     runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
     patience: Annotated[
         DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")

@@ -17,7 +17,7 @@ from sgehub.gridengine.argv import submit_options
 from sgehub.model.jobspec import resolve
 from sgehub.model.policy import SitePolicy
 from sgehub.script import JobScript, render_job_script
-from tests.unit.model.site import site
+from tests.unit.model.site import BASE, site
 
 SITES = {
     "slot": site(),
@@ -28,6 +28,15 @@ SITES = {
             {"complex": "h_vmem", "counted": "slot", "headroom": 1.3},
             {"complex": "mem_free", "counted": "host"},
         ]
+    ),
+    "choices": site(
+        gpu={
+            "complex": "gpu",
+            "counted": "job",
+            "types": {"a100": {"adds": {"gpu_a100": "TRUE", "gmem": "40G"}}, "k80": {"adds": {"gpu_k80": "TRUE"}}},
+        },
+        projects={"astro": {}, "genomics": {"queues": ["gpu.q"]}},
+        queues={**BASE["queues"], "gpu.q": {**BASE["queues"]["gpu.q"], "gpu_types": ["a100"]}},
     ),
     "per core queue": site(parallel_environment="smp-1", memory={"complex": "rmem", "counted": "slot"}),
 }
@@ -40,6 +49,12 @@ GOOD = st.fixed_dictionaries(
         "gpus": st.sampled_from(["0", 0, "0", 0, "1", 2]),
         "runtime": st.sampled_from(["00:10:00", "1:0:0", "::3600", "600", "7:59:59"]),
         "queue": st.sampled_from(["", None, "", "long.q", "gpu.q"]),
+    }
+)
+CHOICES = st.fixed_dictionaries(
+    {
+        "gpu_type": st.sampled_from(["", None, "a100", "a100", "k80"]),
+        "project": st.sampled_from(["", None, "astro", "astro", "genomics"]),
     }
 )
 TEXT = st.text(max_size=20) | st.sampled_from(
@@ -61,7 +76,9 @@ TEXT = st.text(max_size=20) | st.sampled_from(
     ]
 )
 NOISE = st.dictionaries(
-    st.sampled_from(["cores", "memory", "gpus", "runtime", "queue", "cmd", "_xsrf"]), TEXT, max_size=2
+    st.sampled_from(["cores", "memory", "gpus", "runtime", "queue", "gpu_type", "project", "cmd", "_xsrf"]),
+    TEXT,
+    max_size=2,
 )
 UNITS = {
     "": 1,
@@ -101,8 +118,11 @@ def expected(policy: SitePolicy, raw: dict, home: str, tag: str) -> list[str]:
     kib = ceil(Fraction(amount(raw["memory"]), shares * 1024))
     total = seconds(raw["runtime"])
     wanted.append(f"h_rt={total // 3600:02}:{total // 60 % 60:02}:{total % 60:02}")
+    kind, project = raw.get("gpu_type") or None, raw.get("project") or None
     if gpus:
         wanted.append(f"gpu={gpus // cores if policy.gpu and policy.gpu.counted == 'slot' else gpus}")
+    if gpus and kind:
+        wanted += {"a100": ["gpu_a100=TRUE", "gmem=40G"], "k80": ["gpu_k80=TRUE"]}[kind]
     queues = (
         [raw["queue"]]
         if raw["queue"]
@@ -113,6 +133,7 @@ def expected(policy: SitePolicy, raw: dict, home: str, tag: str) -> list[str]:
             and kib * 1024 * shares <= most.memory.bytes
             and gpus <= most.gpus
             and total <= most.runtime.seconds
+            and (project != "genomics" or name == "gpu.q")
         ]
     )
     return [
@@ -121,12 +142,14 @@ def expected(policy: SitePolicy, raw: dict, home: str, tag: str) -> list[str]:
         *("-l", ",".join(wanted)),
         *(["-pe", policy.parallel_environment, str(cores)] if cores > 1 else []),
         *("-q", ",".join(queues)),
+        *(["-P", project] if project else []),
     ]
 
 
 CASES = {
     "policy": st.sampled_from(sorted(SITES)),
     "good": GOOD,
+    "choices": CHOICES,
     "noise": st.one_of(st.just({}), st.just({}), st.just({}), NOISE),
     "home": HOMES,
     "tag": TAGS,
@@ -139,8 +162,8 @@ def test_arguments_are_those_of_the_oracle_or_there_are_none():
 
     @settings(max_examples=2500)
     @given(**CASES)
-    def agree(policy: str, good: dict, noise: dict, home: str, tag: str) -> None:
-        raw = {**good, **noise}
+    def agree(policy: str, good: dict, choices: dict, noise: dict, home: str, tag: str) -> None:
+        raw = {**good, **(choices if policy == "choices" else {}), **noise}
         try:
             request = SITES[policy].parse(raw)
         except RequestRefusedError as error:

@@ -58,18 +58,18 @@ class Page(HTMLParser):
 
     def values(self) -> dict[str, str]:
         """Return what each field shows."""
-        shown = {}
-        options: list[Element] = []
+        shown: dict[str, str] = {}
+        name, chosen = "", False
         for element in self.elements:
             if element.tag == "input":
                 shown[element.attributes["name"]] = element.attributes["value"]
             elif element.tag == "select":
-                shown[element.attributes["name"]] = ""
-            elif element.tag == "option":
-                options.append(element)
-        chosen = [one.attributes["value"] for one in options if "selected" in one.attributes]
-        if options:
-            shown["queue"] = [*chosen, options[0].attributes["value"]][0]
+                name, chosen = element.attributes["name"], False
+            elif element.tag == "option" and (
+                name not in shown or ("selected" in element.attributes and not chosen)
+            ):
+                shown[name] = element.attributes["value"]
+                chosen = "selected" in element.attributes
         return shown
 
     def reasons(self) -> dict[str, str]:

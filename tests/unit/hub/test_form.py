@@ -182,7 +182,7 @@ def test_a_fresh_form_shows_the_defaults() -> None:
     assert page.values() == {"cores": "1", "memory": "2G", "gpus": "0", "runtime": "01:00:00", "queue": ""}
     assert page.reasons() == {}
     assert not list(page.with_(id="request-refused"))
-    for name in FIELDS:
+    for name in page.values():
         (label,) = page.with_(**{"for": f"request-{name}"})
         assert label.text
         assert page.id(f"request-{name}").attributes["name"] == name
@@ -234,6 +234,39 @@ def test_typed_values_outrank_defaults() -> None:
         "runtime": "01:00:00",
         "queue": "",
     }
+
+
+CHOICES: dict[str, Any] = {
+    "gpu": {
+        "complex": "gpu",
+        "counted": "job",
+        "types": {
+            "a100": {"label": "NVIDIA A100 <40 GB>", "adds": {"gpu_type": "a100"}},
+            "k80": {"adds": {"gpu_type": "k80"}},
+        },
+    },
+    "projects": {"astro": {"label": "Astronomy"}, "genomics": {}},
+}
+
+
+def test_types_of_gpu_and_projects_are_offered_where_the_site_has_them() -> None:
+    """By their labels, below what stands for no choice; what was chosen comes back, what is closed does not."""
+    page = rendered(**CHOICES)
+    assert set(page.values()) == set(FIELDS)
+    words = [one.text for one in page.elements if one.tag == "option"]
+    assert words[:3] == ["Any", "NVIDIA A100 <40 GB>", "k80"]
+    assert words[3:6] == ["None", "Astronomy", "genomics"]
+    kept = rendered(defaults={**DEFAULTS, "gpu_type": "k80", "project": "genomics"}, **CHOICES).values()
+    assert (kept["gpu_type"], kept["project"]) == ("k80", "genomics")
+    closed = rendered(defaults={**DEFAULTS, "gpu_type": "h100", "project": "physics"}, **CHOICES).values()
+    assert (closed["gpu_type"], closed["project"]) == ("", "")
+
+
+def test_a_project_that_is_required_has_no_none() -> None:
+    """The first entry asks for a choice, and starts nothing as it stands."""
+    page = rendered(**CHOICES, project_required=True)
+    assert "Please choose" in [one.text for one in page.elements if one.tag == "option"]
+    assert "None" not in [one.text for one in page.elements if one.tag == "option"]
 
 
 @pytest.mark.parametrize("queue", [None, "", "closed.q", "short.q"])

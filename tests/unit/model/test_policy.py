@@ -90,6 +90,76 @@ def test_limits_that_no_queue_offers_together():
     assert "gpu.q offers at most 8 cores, 64G, 2 GPUs and 8 hours" in message
 
 
+CHOICES = site(
+    gpu={
+        "complex": "gpu",
+        "counted": "job",
+        "types": {"a100": {"adds": {"gpu_type": "a100"}}, "k80": {"adds": {"gpu_type": "k80"}}},
+    },
+    queues={**BASE["queues"], "gpu.q": {**BASE["queues"]["gpu.q"], "gpu_types": ["a100"]}},
+    projects={"astro": {"label": "Astronomy"}, "genomics": {"queues": ["short.q"]}},
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"gpu_type": "h100"}, [("gpu_type", "There is no type of GPU called h100. Types are: a100, k80.")]),
+        ({"gpus": 1, "gpu_type": "k80"}, [("gpu_type", "No queue has GPUs of type k80 and the rest of this.")]),
+        (
+            {"gpus": 1, "gpu_type": "k80", "queue": "gpu.q"},
+            [("gpu_type", "No GPUs of type k80 in queue gpu.q.")],
+        ),
+        ({"gpus": 0, "gpu_type": "k80"}, []),
+        ({"gpus": 1, "gpu_type": "a100", "project": "astro"}, []),
+        ({"project": "physics"}, [("project", "There is no project physics. Projects are: astro, genomics.")]),
+        (
+            {"project": "genomics", "queue": "long.q"},
+            [("queue", "Project genomics may not use long.q, only short.q.")],
+        ),
+        (
+            {"project": "genomics", "runtime": "5:00:00"},
+            [("project", "Project genomics may use short.q only, which offers less.")],
+        ),
+    ],
+)
+def test_types_of_gpu_and_projects_are_those_of_the_site(raw, expected):
+    """Each has its sentence, beside the field that has to change."""
+    assert reasons(CHOICES, **raw) == expected
+
+
+def test_what_a_site_does_not_have_cannot_be_asked_for():
+    """A link or the REST API may name it all the same."""
+    assert [field for field, _ in reasons(site(), gpu_type="a100", project="astro")] == ["gpu_type", "project"]
+
+
+def test_a_required_project_has_to_be_named():
+    """By everybody, and the site's defaults need not name one."""
+    policy = site(projects={"astro": {}, "genomics": {}}, project_required=True)
+    assert reasons(policy) == [("project", "Every session needs a project: astro, genomics.")]
+    assert spec(policy, project="astro").project == "astro"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"queues": {"a.q": {**BASE["queues"]["gpu.q"], "gpu_types": ["h100"]}}}, "a.q has GPUs of type h100"),
+        ({"projects": {"astro": {"queues": ["no.q"]}}}, "astro may use the queue no.q, which is not in queues"),
+        ({"project_required": True}, "there are no projects to choose from"),
+        ({"projects": {"astro": {"label": "two\nlines"}}}, "Write a label in one line"),
+        (
+            {"gpu": {"complex": "gpu", "counted": "job", "types": {"x": {"adds": {"h_vmem": "1G"}}}}},
+            "not for h_vmem",
+        ),
+        ({"gpu": {"complex": "gpu", "counted": "job", "types": {"x": {"adds": {"a": "1,h_rt=1"}}}}}, "pattern"),
+    ],
+)
+def test_a_site_that_contradicts_itself_is_refused(changes, said):
+    """Before anybody can be offered what does not exist."""
+    with pytest.raises(ValidationError, match=said):
+        site(**changes)
+
+
 def test_one_core_only_where_there_is_no_parallel_environment():
     """Without a PE Grid Engine would silently grant one slot."""
     policy = site(parallel_environment=None)

@@ -79,6 +79,7 @@ def test_wrong_values_are_refused_beside_their_field(field, value):
 def test_all_reasons_come_at_once():
     """Nobody corrects four mistakes in four attempts."""
     raw = {"cores": "x", "memory": "x", "gpus": "x", "runtime": "x", "queue": "x y", "nodes": 1}
+    raw |= {"gpu_type": "$(id)", "project": 7}
     assert set(refused(raw)) == {*FIELDS, ""}
 
 
