@@ -107,7 +107,14 @@ def qhost(folder: str, complexes: Sequence[str] = ()) -> list[str]:
 
 
 def qconf(folder: str, switch: str, *names: str) -> list[str]:
-    """Ask for a part of the configuration: "-sc", "-sql", "-sq" with names; only for switches that show."""
+    """Ask for a part of the configuration: "-sc", "-sql", "-sq" with names; only for switches that show.
+
+    Raises SiteConfigurationError for another switch, and for a name that would ask for others.
+    """
     if not switch.startswith("-s") or switch.startswith("-sm"):
         raise SiteConfigurationError(f"qconf {switch} is not asked by the hub.")
-    return [f"{folder}/qconf", switch, *([",".join(names)] if names else [])]
+    return [
+        f"{folder}/qconf",
+        switch,
+        *([",".join(_checked(_NAME, name, "name") for name in names)] if names else []),
+    ]

@@ -15,6 +15,15 @@ from sgehub.errors import NoAnswerError
 from sgehub.gridengine import argv
 from sgehub.gridengine.helper import Helper
 from sgehub.gridengine.parse_qacct import parse_accounting
+from sgehub.gridengine.parse_qconf import (
+    ClusterQueue,
+    Complex,
+    ParallelEnvironment,
+    parse_complexes,
+    parse_names,
+    parse_pe,
+    parse_queues,
+)
 from sgehub.gridengine.parse_qdel import Deletion, parse_deletion
 from sgehub.gridengine.parse_qhost import Host, read_hosts, silent
 from sgehub.gridengine.parse_qstat import read_jobs
@@ -150,6 +159,28 @@ class GridEngine:
         """
         completed = await self._ask(argv.qhost(self.settings.bin))
         return silent(await by_and_by(read_hosts(completed, lambda host: host.silent)))
+
+    async def complexes(self) -> Mapping[str, Complex]:
+        """Return all complexes by name."""
+        return parse_complexes(await self._ask(argv.qconf(self.settings.bin, "-sc")))
+
+    async def queue_names(self) -> tuple[str, ...]:
+        """Return the names of all cluster queues."""
+        return parse_names(await self._ask(argv.qconf(self.settings.bin, "-sql")))
+
+    async def queues(self, names: Sequence[str]) -> tuple[ClusterQueue, ...]:
+        """Return those of the named cluster queues that exist."""
+        if not names:
+            return ()  # qconf would print the template of a queue
+        return parse_queues(await self._ask(argv.qconf(self.settings.bin, "-sq", *names)))
+
+    async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
+        """Return a parallel environment, None if Grid Engine answers that there is none."""
+        return parse_pe(await self._ask(argv.qconf(self.settings.bin, "-sp", name)))
+
+    async def project_names(self) -> tuple[str, ...]:
+        """Return the names of all projects."""
+        return parse_names(await self._ask(argv.qconf(self.settings.bin, "-sprjl")))
 
     async def submit(self, person: str, submission: Submission) -> int:
         """Submit a job as `person`, once, and return its number.

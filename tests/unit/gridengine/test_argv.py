@@ -97,3 +97,10 @@ def test_only_names_of_accounts_are_asked_for(owner: str) -> None:
 def test_the_configuration_is_only_looked_at(switch: str) -> None:
     with pytest.raises(SiteConfigurationError):
         argv.qconf("/b", switch)
+
+
+@pytest.mark.parametrize("name", ["", "-dq", "a,b", "*", "a.q@node01", "a b", "a\n", "1$"])
+def test_only_names_are_shown(name: str) -> None:
+    """A list, a pattern or a switch in a name's place would ask for something else."""
+    with pytest.raises(SiteConfigurationError):
+        argv.qconf("/b", "-sq", "a.q", name)
