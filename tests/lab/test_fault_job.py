@@ -16,6 +16,7 @@ from tests.lab.one_session import ENDED, FAILED, OneSession, people_of, rest
 pytestmark = pytest.mark.timeout(240)
 
 NODES = ("node01", "node02", "node03")
+NORMAL_SECONDS = 30.0  # from the start of the hub's process
 SECONDS = 15.0  # from a job's end until its person may start anew
 TOLD_SECONDS = 30.0  # until the reason is read in the accounting: after 2, 7, 22 s
 RUNTIME = 60 if RECORDING else 20  # seconds, the shortest that sessions of this site may ask for
@@ -119,6 +120,33 @@ def test_the_job_is_deleted_from_outside(people: People, table: Table):
         seconds=seconds,
         limit=SECONDS,
         noise=[FAILED],
+    )
+
+
+def test_the_job_is_deleted_while_no_hub_runs(people: People, table: Table):
+    """Its server ends in order, and nobody hears of it; the next hub still tells a deletion from a Quit."""
+    alice = OneSession(people, "alice").ready()
+    event = people.site.event()
+    number = alice.job
+    people.site.hub.stop(kill=True)
+    order(people.site.lab, "qdel", number)
+    until(lambda: not people.site.our_jobs(), what="the job is gone")
+    begun = people.site.restart()
+    alice.jobless()
+    seconds = time.monotonic() - begun
+    assert "deleted" in alice.reads()
+    table.record(
+        event,
+        10,
+        "while no hub ran",
+        done="An administrator deleted the job while the hub was stopped.",
+        outcome="The next hub ends the session, and its person is told that the job was deleted.",
+        saw=alice.reads(),
+        log=r"Job \d+ of alice is over: .* It was deleted",
+        seconds=seconds,
+        limit=SECONDS + NORMAL_SECONDS,
+        ended=[alice.server],
+        noise=[ENDED],
     )
 
 
