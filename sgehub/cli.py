@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from sgehub.errors import SgehubError
+from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.lab import demo
 from sgehub.lab.cluster import Lab
 from sgehub.lab.layout import people_named
-from sgehub.siteconfig import load_site
+from sgehub.siteconfig import load_site, open_site, read_site
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what add_subparsers returns
 _NOT_KNOWN = 2
@@ -185,7 +185,51 @@ def _add_reap(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=_reap)
 
 
-COMMANDS: tuple[Callable[[Commands[argparse.ArgumentParser]], None], ...] = (_add_lab, _add_demo, _add_reap)
+def _check_site(arguments: argparse.Namespace) -> int:
+    from sgehub.hub import sitecheck  # noqa: PLC0415 - the other commands need not wait for JupyterHub
+
+    stdin = arguments.file == "-"
+    file = read_site(sys.stdin.read(), "standard input") if stdin else open_site(Path(arguments.file))
+    if arguments.offline:
+        found = tuple(sitecheck.render(file.policy))
+    else:
+        try:
+            found = asyncio.run(sitecheck.check_cluster(file.policy, arguments.person))
+        except NoAnswerError as error:
+            print(f"sgehub: {file.source} can be read. Nothing else is known: {error}", file=sys.stderr)
+            return _NOT_KNOWN
+    for one in found:
+        print(f"{file.place(*one.path)}: {'consider: ' if one.wish else ''}{one.sentence}")
+    wrong = sum(not one.wish for one in found)
+    what = "the file alone" if arguments.offline else "the file and its cluster"
+    print(f"{file.source}: {wrong or 'no'} mistake{'' if wrong == 1 else 's'} in {what}.")
+    return int(wrong > 0)
+
+
+def _add_check_site(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `sgehub check-site`."""
+    text = "look for mistakes in a site's file, and compare it with the cluster"
+    parser = commands.add_parser(
+        "check-site",
+        help=text,
+        description=f"{text}. Exit status: 0 for none, 1 for mistakes, 2 if Grid Engine does not answer.",
+    )
+    parser.add_argument(
+        "file", nargs="?", default="/etc/sgehub/site.yaml", metavar="FILE", help="- is standard input"
+    )
+    parser.add_argument("--offline", action="store_true", help="ask no cluster")
+    parser.add_argument(
+        "--person", metavar="NAME", help="also have qsub -w v judge the defaults and each queue's maxima as NAME"
+    )
+    parser.set_defaults(run=_check_site)
+
+
+COMMANDS: tuple[Callable[[Commands[argparse.ArgumentParser]], None], ...] = (
+    _add_lab,
+    _add_demo,
+    _add_reap,
+    _add_check_site,
+)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -45,15 +46,33 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+@dataclass(frozen=True, slots=True)
+class SiteFile:
+    """A site's file that has been read: what it says, and where."""
+
+    policy: SitePolicy
+    source: str
+    lines: Lines
+
+    def place(self, *path: str) -> str:
+        """Return "FILE, line N: KEY" of a key, of the nearest one above it where it stands by default."""
+        return _place(_in_file(path, self.lines), self.source, self.lines)
+
+
 def load_site(path: Path) -> SitePolicy:
     """Read the site's file.
 
     Raises SiteConfigurationError naming the file, the place and what is wrong; all wrong keys at once.
     """
-    return parse_site(_read(path), str(path))
+    return read_site(_read(path), str(path)).policy
 
 
-def parse_site(text: str, source: str) -> SitePolicy:
+def open_site(path: Path) -> SiteFile:
+    """Read the site's file, and remember where each key stands. Raises as `load_site`."""
+    return read_site(_read(path), str(path))
+
+
+def read_site(text: str, source: str) -> SiteFile:
     """Read a site's description from `text`; `source` names it in errors."""
     try:
         raw, lines = _load(text)
@@ -64,7 +83,7 @@ def parse_site(text: str, source: str) -> SitePolicy:
     if not isinstance(raw, dict):
         raise SiteConfigurationError(f"{source}: expected keys such as cluster, queues and defaults; found none.")
     try:
-        return SitePolicy.model_validate(raw)
+        return SiteFile(SitePolicy.model_validate(raw), source, lines)
     except ValidationError as error:
         found = [_mistake(one, source, lines) for one in error.errors(include_url=False)]
         raise SiteConfigurationError("\n".join(found)) from None
@@ -120,9 +139,13 @@ def _yaml_sentence(error: yaml.YAMLError, source: str) -> str:
 def _mistake(error: Any, source: str, lines: Lines) -> str:
     """Translate one of pydantic's findings: file, line, key, and what is allowed there."""
     path = _in_file(tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ()))), lines)
+    return f"{_place(path, source, lines)}: {_sentence(error, path)}"
+
+
+def _place(path: tuple[str, ...], source: str, lines: Lines) -> str:
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     place = ".".join(part for part in path if part != "[key]") or "the file"
-    return f"{source}, line {lines[known]}: {place}: {_sentence(error, path)}"
+    return f"{source}, line {lines[known]}: {place}"
 
 
 def _in_file(path: tuple[str, ...], lines: Lines) -> tuple[str, ...]:

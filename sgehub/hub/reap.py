@@ -20,15 +20,12 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from sgehub.errors import ClusterError, SgehubError, SiteConfigurationError
-from sgehub.gridengine.client import GridEngine
-from sgehub.gridengine.runner import Runner
 from sgehub.hub import orphans
-from sgehub.hub.endings import HELPER_DEADLINE
 from sgehub.hub.ledger import Entry, Fate, Ledger
 from sgehub.hub.orphans import Finding, Standing
 from sgehub.hub.reap_report import Report, Result, advice, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.service import engine_settings
+from sgehub.hub.service import cluster_of
 from sgehub.model.job import Absent, Job, JobTable, Unknown
 from sgehub.model.policy import SitePolicy
 
@@ -52,11 +49,6 @@ class Cluster(Protocol):
 
     async def discard(self, person: str, folder: str, tag: str) -> object:
         """Remove the secrets of a session."""
-
-
-def cluster_of(policy: SitePolicy) -> GridEngine:
-    """Return the site's cluster."""
-    return GridEngine(engine_settings(policy), Runner(), acting=Runner(8), deadline=HELPER_DEADLINE)
 
 
 def open_database(url: str) -> sa.Engine:

@@ -72,6 +72,11 @@ def engine_settings(policy: SitePolicy) -> ClusterSettings:
     )
 
 
+def cluster_of(policy: SitePolicy) -> GridEngine:
+    """Return the site's cluster for a command that runs beside the hub."""
+    return GridEngine(engine_settings(policy), Runner(), acting=Runner(8), deadline=HELPER_DEADLINE)
+
+
 def _read(session: Session) -> Kept:
     # In a session of its own: what the hub is in the middle of writing stays as it is.
     with Session(session.get_bind()) as apart:

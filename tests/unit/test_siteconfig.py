@@ -9,7 +9,7 @@ import pytest
 
 from sgehub.errors import SiteConfigurationError
 from sgehub.model.policy import SitePolicy
-from sgehub.siteconfig import load_site, parse_site
+from sgehub.siteconfig import load_site, read_site
 
 SAMPLE = Path(__file__).parents[2] / "config" / "site.yaml"
 
@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parents[2] / "config" / "site.yaml"
 def said(text):
     """Return the error for a site's text."""
     with pytest.raises(SiteConfigurationError) as caught:
-        parse_site(text, "site.yaml")
+        read_site(text, "site.yaml")
     return str(caught.value)
 
 

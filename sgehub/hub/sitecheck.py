@@ -1,0 +1,229 @@
+"""Comparing a site's file with its cluster: what it names must be there, and what it offers must be possible.
+
+The law of this file: it asks and compares, and changes nothing. What Grid Engine does not answer is no complaint
+but a reason to know nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+
+from sgehub.errors import NoAnswerError, SgehubError, SiteConfigurationError
+from sgehub.gridengine.argv import submit_options
+from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
+from sgehub.gridengine.parse_qsub import Verification
+from sgehub.hub import form
+from sgehub.hub.service import cluster_of
+from sgehub.model.jobspec import resolve
+from sgehub.model.policy import SitePolicy, violations
+from sgehub.model.request import ResourceRequest
+from sgehub.model.siteparts import ComplexSite
+from sgehub.model.units import Duration
+from sgehub.script import JobScript, render_job_script
+
+ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
+# Limits that Grid Engine multiplies by the slots of a job on a host by itself; queue_conf(5), RESOURCE LIMITS.
+MULTIPLIED: Final = frozenset({"h_vmem", "s_vmem", "h_rss", "s_rss", "h_data", "s_data", "h_stack", "s_stack"})
+COUNTED: Final = {"YES": "slot", "JOB": "job", "HOST": "host"}  # complex(5), consumable
+NUMBERS: Final = frozenset({"INT", "DOUBLE", "RSMAP"})
+MOST_NAMES: Final = 20
+HOME, LOG, NAME, TAG = "/home/person", "/home/person/.sgehub/log/0.log", "sgehub-000000000000", "000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with one key. With a `wish` only, sessions start all the same."""
+
+    path: tuple[str, ...]
+    sentence: str
+    wish: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a cluster has, as far as a site's file speaks of it. `pe` is the one that the file names."""
+
+    complexes: Mapping[str, Complex]
+    queue_names: tuple[str, ...]
+    queues: Mapping[str, ClusterQueue]
+    pe: ParallelEnvironment | None
+    projects: tuple[str, ...]
+
+
+class Cluster(Protocol):
+    """The questions that are asked of `gridengine.client.GridEngine`."""
+
+    async def complexes(self) -> Mapping[str, Complex]:
+        """Return all complexes."""
+
+    async def queue_names(self) -> tuple[str, ...]:
+        """Return the names of all cluster queues."""
+
+    async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+        """Return those of them that exist."""
+
+    async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
+        """Return a parallel environment."""
+
+    async def project_names(self) -> tuple[str, ...]:
+        """Return the names of all projects."""
+
+    async def verify(self, person: str, options: tuple[str, ...], script: str) -> Verification:
+        """Ask whether a job could ever run."""
+
+
+async def facts(policy: SitePolicy, cluster: Cluster) -> Facts:
+    """Ask the cluster. Raises NoAnswerError where it does not answer."""
+    names = await cluster.queue_names()
+    known = tuple(name for name in policy.queues if name in names)
+    queues = {one.name: one for one in await cluster.queues(known)}
+    if missing := set(known) - set(queues):
+        raise NoAnswerError(f"Grid Engine named the queue {min(missing)} and did not show it.")
+    pe = policy.parallel_environment
+    return Facts(
+        complexes=await cluster.complexes(),
+        queue_names=names,
+        queues=queues,
+        pe=await cluster.parallel_environment(pe) if pe else None,
+        projects=await cluster.project_names() if policy.projects else (),
+    )
+
+
+def compare(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
+    """Yield everything in the site's file that the cluster does not have or cannot give."""
+    yield from _complexes(policy, found)
+    if policy.parallel_environment and found.pe is None:
+        yield Complaint(("parallel_environment",), f"there is none called {policy.parallel_environment}.")
+    elif found.pe is not None and found.pe.allocation_rule != ONE_HOST:
+        yield Complaint(
+            ("parallel_environment",),
+            f"{found.pe.name} may spread slots over hosts (allocation_rule {found.pe.allocation_rule}), and a "
+            f"session uses one only: choose one with {ONE_HOST}.",
+            wish=True,
+        )
+    for name in policy.queues:
+        yield from _queue(name, policy, found)
+    for name in policy.projects:
+        if name not in found.projects:
+            yield Complaint(("projects", name), f"there is no such project. {_known(found.projects)}")
+
+
+def _complexes(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
+    for number, one in enumerate(policy.memory):
+        yield from _complex(
+            one, ("memory", str(number), "complex"), found.complexes.get(one.complex), frozenset({"MEMORY"})
+        )
+    if policy.gpu is not None:
+        yield from _complex(policy.gpu, ("gpu", "complex"), found.complexes.get(policy.gpu.complex), NUMBERS)
+    for kind, gpu in policy.gpu_types.items():
+        for name in gpu.adds:
+            path = ("gpu", "types", kind, "adds", name)
+            added = found.complexes.get(name)
+            if added is None or not added.requestable:
+                yield Complaint(path, "there is no such complex." if added is None else "it cannot be requested.")
+
+
+def _complex(
+    one: ComplexSite, path: tuple[str, ...], known: Complex | None, kinds: frozenset[str]
+) -> Iterator[Complaint]:
+    if known is None:
+        yield Complaint(path, f"there is no complex {one.complex} (qconf -sc).")
+    elif not known.requestable:
+        yield Complaint(path, f"{one.complex} cannot be requested (qconf -sc).")
+    elif known.kind not in kinds:
+        yield Complaint(path, f"{one.complex} is of type {known.kind}, not {' or '.join(sorted(kinds))}.")
+    elif known.consumable in COUNTED and COUNTED[known.consumable] != one.counted:
+        right = COUNTED[known.consumable]
+        yield Complaint(
+            (*path[:-1], "counted"),
+            f"{one.complex} is a consumable of kind {known.consumable}: write {right}, or people get another "
+            f"amount than they asked for.",
+        )
+    elif known.consumable == "NO" and one.counted == "slot" and one.complex not in MULTIPLIED:
+        yield Complaint(
+            (*path[:-1], "counted"), f"{one.complex} is no consumable, so that nothing multiplies it: write host."
+        )
+
+
+def _queue(name: str, policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
+    path, limits, queue = ("queues", name), policy.queues[name], found.queues.get(name)
+    if queue is None:
+        yield Complaint(path, f"there is no such queue. {_known(found.queue_names)}")
+        return
+    if queue.h_rt is not None and limits.runtime.seconds > queue.h_rt:
+        yield Complaint((*path, "runtime"), f"the queue's own h_rt is {Duration(queue.h_rt)}.")
+    if limits.cores > queue.slots:
+        yield Complaint((*path, "cores"), f"none of its hosts has more than {queue.slots} slots.")
+    if limits.cores > 1 and found.pe is not None:
+        if found.pe.name not in queue.pe_lists:
+            yield Complaint((*path, "cores"), f"it does not offer the parallel environment {found.pe.name}.")
+        elif limits.cores > found.pe.slots:
+            yield Complaint((*path, "cores"), f"{found.pe.name} has {found.pe.slots} slots in all.")
+
+
+def _known(names: tuple[str, ...]) -> str:
+    more = ", …" if len(names) > MOST_NAMES else ""
+    return f"There are: {', '.join(names[:MOST_NAMES])}{more}." if names else "There are none."
+
+
+def render(policy: SitePolicy) -> Iterator[Complaint]:
+    """Yield which of the site's templates fail, job script and form: with undefined names as errors."""
+    session = policy.session
+    job = JobScript(HOME, f"{session.folder}/python", f"{session.folder}/sgehub-session", f"{HOME}/run/{TAG}.json")
+    yield from _attempt(lambda: render_job_script(job, [Path(folder) for folder in policy.template_folders]))
+    yield from _attempt(lambda: form.render(policy, policy.defaults.as_options()))
+
+
+def _attempt(render: Callable[[], str]) -> Iterator[Complaint]:
+    try:
+        render()
+    except SiteConfigurationError as error:
+        yield Complaint(("template_folders",), str(error))
+
+
+async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Complaint, ...]:
+    """Ask `qsub -w v` as a person for the defaults and for the most of each queue. Raises SgehubError."""
+    found = []
+    for path, request in _wishes(policy):
+        spec = resolve(request, policy, name=NAME, home=HOME, log=LOG)
+        verdict = await cluster.verify(person, submit_options(spec), "true\n")
+        if not verdict.possible:
+            found.append(Complaint(path, f"such a job can never run for {person}: {verdict.reason}"))
+    return tuple(found)
+
+
+def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest]]:
+    """Yield the defaults, and what each queue offers at most, with the keys that say so."""
+    wanted = policy.defaults
+    if policy.project_required and wanted.project is None:
+        wanted = wanted.model_copy(update={"project": next(iter(policy.projects))})
+    yield ("defaults",), wanted
+    for name, limits in policy.queues.items():
+        most = {"cores": limits.cores, "memory": limits.memory, "runtime": limits.runtime, "queue": name}
+        # GPUs that are counted per slot come in multiples of the cores.
+        wishes = (wanted.model_copy(update={**most, "gpus": gpus}) for gpus in (limits.gpus, 0))
+        yield from ((("queues", name), one) for one in islice(_allowed(wishes, policy), 1))
+
+
+def _allowed(wishes: Iterable[ResourceRequest], policy: SitePolicy) -> Iterator[ResourceRequest]:
+    return (one for one in wishes if not violations(one, policy))
+
+
+async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[Complaint, ...]:
+    """Do what `check` does, with the cluster that the site's file names."""
+    return await check(policy, cluster_of(policy), person)
+
+
+async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None) -> tuple[Complaint, ...]:
+    """Return every complaint; raises NoAnswerError where the cluster does not answer."""
+    found = [*render(policy), *compare(policy, await facts(policy, cluster))]
+    if person is not None and not any(not one.wish for one in found):
+        try:
+            found.extend(await verify(policy, cluster, person))
+        except SgehubError as error:
+            found.append(Complaint(("helper",), f"no job could be verified for {person}: {error}"))
+    return tuple(found)

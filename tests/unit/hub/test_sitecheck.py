@@ -1,0 +1,209 @@
+"""A site's file beside its cluster: each difference is named once, with its key; what is right is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgehub.errors import AccountError, NoAnswerError
+from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment, PerHost
+from sgehub.gridengine.parse_qsub import Verification
+from sgehub.hub import sitecheck
+from sgehub.hub.sitecheck import check
+from sgehub.model.policy import SitePolicy
+from sgehub.siteconfig import read_site
+from tests.unit.model.site import BASE, site
+
+
+def queue(name: str, **attributes: str) -> ClusterQueue:
+    """Return a queue of 16 slots that offers smp; a value may be "4,[node02=6]"."""
+    given = {"slots": "16", "pe_list": "make smp", "h_rt": "INFINITY", "projects": "NONE", **attributes}
+    return ClusterQueue(name, {key: PerHost(value, {}) for key, value in given.items()})
+
+
+COMPLEXES = {
+    one.name: one
+    for one in (
+        Complex("h_vmem", "h_vmem", "MEMORY", requestable=True, consumable="YES"),
+        Complex("mem_free", "mf", "MEMORY", requestable=True, consumable="NO"),
+        Complex("gpu", "gpu", "INT", requestable=True, consumable="JOB"),
+        Complex("gpu_type", "gt", "STRING", requestable=True, consumable="NO"),
+        Complex("load_avg", "la", "DOUBLE", requestable=False, consumable="NO"),
+    )
+}
+
+
+class Cluster:
+    """A cluster in memory that has what the base site names."""
+
+    def __init__(self) -> None:
+        self.all = [queue("short.q"), queue("long.q"), queue("gpu.q"), queue("other.q")]
+        self.pe: ParallelEnvironment | None = ParallelEnvironment("smp", 999, "$pe_slots", frozenset())
+        self.projects = ("astro",)
+        self.known: Mapping[str, Complex] = COMPLEXES
+        self.silent = False
+        self.verdict = Verification(possible=True)
+        self.verified: list[tuple[str, tuple[str, ...]]] = []
+
+    async def complexes(self) -> Mapping[str, Complex]:
+        """Return all complexes."""
+        return self.known
+
+    async def queue_names(self) -> tuple[str, ...]:
+        """Return the names of all queues, or do not answer."""
+        if self.silent:
+            raise NoAnswerError("Grid Engine gave no answer to qconf.")
+        return tuple(one.name for one in self.all)
+
+    async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+        """Return some queues."""
+        return tuple(one for one in self.all if one.name in names)
+
+    async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
+        """Return the parallel environment of that name."""
+        return self.pe if self.pe is not None and self.pe.name == name else None
+
+    async def project_names(self) -> tuple[str, ...]:
+        """Return the names of all projects."""
+        return self.projects
+
+    async def verify(self, person: str, options: tuple[str, ...], _script: str) -> Verification:
+        """Give qsub's verdict."""
+        if person == "nobody":
+            raise AccountError("There is no account 'nobody'.")
+        self.verified.append((person, options))
+        return self.verdict
+
+
+async def said(policy: SitePolicy, cluster: Cluster, **more: Any) -> list[tuple[str, str]]:
+    """Return (key, sentence) of every complaint."""
+    return [(".".join(one.path), one.sentence) for one in await check(policy, cluster, **more)]
+
+
+async def test_a_file_that_fits_its_cluster_has_no_mistakes():
+    """Nor does the sample of all that a site may name."""
+    assert await said(site(), Cluster()) == []
+    gpu = {**BASE["gpu"], "types": {"a100": {"adds": {"gpu_type": "a100"}}}}
+    assert await said(site(gpu=gpu, projects={"astro": {}}), Cluster()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "sentence"),
+    [
+        ({"parallel_environment": "mpi"}, "parallel_environment", "there is none called mpi."),
+        ({"memory": {"complex": "rmem", "counted": "slot"}}, "memory.0.complex", "there is no complex rmem"),
+        ({"memory": {"complex": "gpu_type", "counted": "job"}}, "memory.0.complex", "type STRING, not MEMORY"),
+        ({"memory": {"complex": "load_avg", "counted": "job"}}, "memory.0.complex", "cannot be requested"),
+        ({"memory": {"complex": "h_vmem", "counted": "job"}}, "memory.0.counted", "kind YES: write slot"),
+        ({"memory": {"complex": "mem_free", "counted": "slot"}}, "memory.0.counted", "no consumable"),
+        ({"gpu": {"complex": "gpu", "counted": "slot"}}, "gpu.counted", "kind JOB: write job"),
+        (
+            {"gpu": {**BASE["gpu"], "types": {"x": {"adds": {"model": "x"}}}}},
+            "gpu.types.x.adds.model",
+            "there is no such complex",
+        ),
+        ({"projects": {"physics": {}}}, "projects.physics", "There are: astro."),
+        (
+            {"queues": {**BASE["queues"], "no.q": BASE["queues"]["short.q"]}},
+            "queues.no.q",
+            "There are: short.q, long.q, gpu.q, other.q.",
+        ),
+        ({"template_folders": ["{tmp}"]}, "template_folders", "job/session.sh.j2, line 2"),
+    ],
+)
+async def test_what_the_cluster_does_not_have_is_named(tmp_path: Path, changes: dict, key: str, sentence: str):
+    """One complaint for one mistake, at its key."""
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "session.sh.j2").write_text("#!/bin/bash\n{{ job.nothing }}\n")
+    if "template_folders" in changes:
+        changes = {"template_folders": [str(tmp_path)]}
+    [(place, text)] = await said(site(**changes), Cluster())
+    assert place == key
+    assert sentence in text or (key == "template_folders" and "nothing" in text)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "key", "sentence"),
+    [
+        ({"h_rt": "24:00:00"}, "queues.long.q.runtime", "the queue's own h_rt is 24:00:00."),
+        ({"slots": "8"}, "queues.long.q.cores", "none of its hosts has more than 8 slots."),
+        ({"pe_list": "make"}, "queues.long.q.cores", "it does not offer the parallel environment smp."),
+    ],
+)
+async def test_what_a_queue_cannot_give_is_named(attributes: dict, key: str, sentence: str):
+    """The file may offer less than a queue has, never more."""
+    cluster = Cluster()
+    cluster.all[1] = queue("long.q", **attributes)
+    assert await said(site(), cluster) == [(key, sentence)]
+
+
+async def test_a_parallel_environment_over_several_hosts_is_worth_a_word():
+    """Sessions start, with fewer cores than they asked for on the host of their server."""
+    cluster = Cluster()
+    cluster.pe = replace(cluster.pe, allocation_rule="$fill_up")
+    [one] = await check(site(), cluster)
+    assert one.wish
+    assert "allocation_rule $fill_up" in one.sentence
+    cluster.pe = replace(cluster.pe, slots=4, allocation_rule="$pe_slots")
+    assert ("queues.short.q.cores", "smp has 4 slots in all.") in await said(site(), cluster)
+
+
+async def test_the_defaults_and_the_most_of_each_queue_are_verified_for_a_person():
+    """With the arguments that a start has, GPUs included where the queue has them."""
+    cluster = Cluster()
+    assert await said(site(), cluster, person="alice") == []
+    asked = [
+        (options[options.index("-q") + 1], options[options.index("-l") + 1]) for _, options in cluster.verified
+    ]
+    assert asked == [
+        ("short.q,long.q,gpu.q", "h_vmem=2G,h_rt=01:00:00"),
+        ("short.q", "h_vmem=4G,h_rt=01:00:00"),
+        ("long.q", "h_vmem=4G,h_rt=48:00:00"),
+        ("gpu.q", "h_vmem=8G,h_rt=08:00:00,gpu=2"),
+    ]
+    cluster.verdict = Verification(possible=False, reason="cannot run in queue.")
+    found = await said(site(), cluster, person="alice")
+    assert found[0] == ("defaults", "such a job can never run for alice: cannot run in queue.")
+    assert [key for key, _ in found] == ["defaults", "queues.short.q", "queues.long.q", "queues.gpu.q"]
+
+
+async def test_a_person_who_cannot_be_asked_for_is_a_mistake_of_the_helper():
+    """The rest of the file has been compared all the same."""
+    assert await said(site(), Cluster(), person="nobody") == [
+        ("helper", "no job could be verified for nobody: There is no account 'nobody'.")
+    ]
+
+
+async def test_a_silent_cluster_is_no_complaint():
+    """Not known is not wrong."""
+    cluster = Cluster()
+    cluster.silent = True
+    with pytest.raises(NoAnswerError):
+        await check(site(), cluster)
+
+
+async def test_a_queue_that_is_named_and_not_shown_is_no_complaint():
+    """An answer that was cut between two queues looks whole."""
+
+    class Cut(Cluster):
+        async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+            return (await super().queues(names))[:-1]
+
+    with pytest.raises(NoAnswerError, match=r"gpu\.q"):
+        await check(site(), Cut())
+
+
+def test_a_complaint_is_placed_where_the_file_says_so():
+    """By line, also where one entry stands for a list, and where the key stands by default."""
+    text = (Path(__file__).parents[3] / "config" / "site.yaml").read_text()
+    file = read_site(text, "site.yaml")
+    lines = text.splitlines()
+    wanted = 1 + next(number for number, line in enumerate(lines) if "complex: h_vmem" in line)
+    assert file.place("memory", "0", "complex") == f"site.yaml, line {wanted}: memory.complex"
+    first = 1 + next(number for number, line in enumerate(lines) if line.startswith("cluster:"))
+    assert file.place("template_folders") == f"site.yaml, line {first}: template_folders"
+    assert list(sitecheck.render(file.policy)) == []
