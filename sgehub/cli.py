@@ -206,6 +206,29 @@ def _check_site(arguments: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
+def _discover(arguments: argparse.Namespace) -> int:
+    from sgehub.hub import discover  # noqa: PLC0415 - as above
+
+    print(asyncio.run(discover.discover(os.environ, str(arguments.folder))), end="")
+    return 0
+
+
+def _add_discover(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `sgehub discover`."""
+    text = "print a site's file for the cluster of this machine"
+    parser = commands.add_parser(
+        "discover", help=text, description=f"{text}, as its settings.sh has set SGE_ROOT."
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(sys.prefix) / "bin",
+        metavar="FOLDER",
+        help="of python, sgehub-session and jupyterhub-singleuser on execution hosts (default: %(default)s)",
+    )
+    parser.set_defaults(run=_discover)
+
+
 def _add_check_site(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add `sgehub check-site`."""
     text = "look for mistakes in a site's file, and compare it with the cluster"
@@ -228,6 +251,7 @@ COMMANDS: tuple[Callable[[Commands[argparse.ArgumentParser]], None], ...] = (
     _add_lab,
     _add_demo,
     _add_reap,
+    _add_discover,
     _add_check_site,
 )
 

@@ -20,6 +20,7 @@ from sgehub.gridengine.parse_qconf import (
     Complex,
     ParallelEnvironment,
     parse_complexes,
+    parse_host_values,
     parse_names,
     parse_pe,
     parse_queues,
@@ -177,6 +178,14 @@ class GridEngine:
     async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
         """Return a parallel environment, None if Grid Engine answers that there is none."""
         return parse_pe(await self._ask(argv.qconf(self.settings.bin, "-sp", name)))
+
+    async def parallel_environment_names(self) -> tuple[str, ...]:
+        """Return the names of all parallel environments."""
+        return parse_names(await self._ask(argv.qconf(self.settings.bin, "-spl")))
+
+    async def host_values(self, host: str) -> Mapping[str, str]:
+        """Return what an execution host has of each consumable, as printed."""
+        return parse_host_values(await self._ask(argv.qconf(self.settings.bin, "-se", host)))
 
     async def project_names(self) -> tuple[str, ...]:
         """Return the names of all projects."""

@@ -157,6 +157,15 @@ def parse_pe(completed: Completed) -> ParallelEnvironment | None:
 
 
 @_all_or_nothing()
+def parse_host_values(completed: Completed) -> Mapping[str, str]:
+    """Read the complex_values of `qconf -se HOST`: what the host has of each, not what is free; host_conf(5)."""
+    (values,) = _records(_printed(completed), "hostname")
+    text = values["complex_values"]
+    pairs = [piece.partition("=") for piece in ([] if text == "NONE" else text.split(","))]
+    return {name: value for name, _, value in pairs}
+
+
+@_all_or_nothing()
 def parse_names(completed: Completed) -> tuple[str, ...]:
     """Read `qconf -sql`, `-spl` or `-sprjl`, a name a line; () if qconf says that none is defined."""
     return tuple(_match(_NAME, line)[0] for line in _printed(completed, _NO_LIST))

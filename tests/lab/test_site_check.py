@@ -1,4 +1,4 @@
-"""`sgehub check-site` on a real cluster: the file that is shipped fits the lab, and what does not fit is named."""
+"""`sgehub check-site` and `discover` on a real cluster: what fits, what does not, and a file made from nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "/etc/sgehub/site.yaml"
 
 @pytest.fixture(scope="module")
 def running(lab: Lab) -> Iterator[Site]:
-    """Run one hub, which has the file in its place and may act as people."""
+    """Run one hub for the tests that change nothing; they are the last ones here, since a lab has one hub."""
     with running_hub(lab) as site:
         yield site
 
@@ -30,6 +30,29 @@ def check(site: Site, change: Callable[[dict[str, Any]], object] = dict) -> tupl
     command = [f"{BIN}/sgehub", "check-site", "--person", "alice", "-"]
     done = site.lab.run("head", command, user=HUB_ACCOUNT, input=yaml.safe_dump(raw))
     return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_a_discovered_file_has_no_mistakes_and_carries_a_session(lab: Lab):
+    """`sgehub discover | sgehub check-site -`, and then its form: a session starts from it as it is."""
+    found = lab.run("head", [f"{BIN}/sgehub", "discover", "--folder", BIN], user=HUB_ACCOUNT)
+    assert (found.returncode, found.stderr) == (0, "")
+    raw = yaml.safe_load(found.stdout)
+    with running_hub(lab, site=raw) as site:
+        checked = lab.run(
+            "head", [f"{BIN}/sgehub", "check-site", "--person", "alice", "-"], user=HUB_ACCOUNT, input=found.stdout
+        )
+        assert (checked.returncode, checked.stdout) == (
+            0,
+            "standard input: no mistakes in the file and its cluster.\n",
+        )
+        alice = site.person("alice")
+        form = alice.open("/hub/spawn").text
+        assert "<option" in form
+        assert all(queue in form for queue in raw["queues"])
+        assert alice.start({}).status in (201, 202)
+        alice.wait_until(ready=True)
+        assert alice.stop().status in (202, 204)
+        site.wait_for_jobs(0)
 
 
 def test_the_shipped_file_fits_the_lab(running: Site):

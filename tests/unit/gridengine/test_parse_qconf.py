@@ -14,6 +14,7 @@ from sgehub.gridengine.parse_qconf import (
     ParallelEnvironment,
     PerHost,
     parse_complexes,
+    parse_host_values,
     parse_names,
     parse_pe,
     parse_queues,
@@ -26,7 +27,7 @@ NOT_FOUND = b'No cluster queue or queue instance matches the phrase "nosuch.q"\n
 DOWN = b"error: commlib error: got select error (Connection refused)\n"
 
 Parser = Callable[[Completed], object]
-PARSERS: list[Parser] = [parse_complexes, parse_queues, parse_pe, parse_names]
+PARSERS: list[Parser] = [parse_complexes, parse_queues, parse_pe, parse_host_values, parse_names]
 
 # What each captured file is: its parser, and qconf's exit status in both dialects.
 FILES: dict[str, tuple[Parser, int, int]] = {
@@ -43,6 +44,7 @@ FILES: dict[str, tuple[Parser, int, int]] = {
     "qconf.scall": (parse_names, 1, 1),
     "qconf.sckptl": (parse_names, 1, 1),
     "qconf.sprj.proj1": (parse_names, 0, 0),
+    "qconf.se.node02": (parse_host_values, 0, 0),
     "qconf.stl": (parse_names, 1, 1),
     "down.qconf.sc": (parse_complexes, 1, 0),
     "down.qconf.sql": (parse_names, 1, 1),
@@ -378,6 +380,19 @@ def test_broken_lines_may_end_in_crlf() -> None:
     assert parse_queues(printed(text))[0].slots == 8
 
 
+@pytest.mark.parametrize(
+    ("dialect", "gpu"),
+    [("sge-8.1.9", {"slots": "16", "gpu": "2"}), ("ocs-9.1.4", {"slots": "2", "gpu": "2(0 1)"})],
+)
+def test_what_a_host_has_is_read_as_printed(dialect: str, gpu: dict[str, str]) -> None:
+    """Capacities, not what is free; an RSMAP names its devices."""
+    assert parse_host_values(answer(dialect, "qconf.se.node02")) == {"h_vmem": "8G", "scratch": "100G", **gpu}
+
+
+def test_a_host_without_consumables_has_none() -> None:
+    assert parse_host_values(printed("hostname  node01\ncomplex_values  NONE\n")) == {}
+
+
 # The client
 
 
@@ -407,6 +422,8 @@ async def test_the_client_asks_qconf_for_what_it_shows() -> None:
         ("qconf.sq.jupyter.q", lambda engine: engine.queues(["jupyter.q", "x.q"]), ["-sq", "jupyter.q,x.q"]),
         ("qconf.sp.smp", lambda engine: engine.parallel_environment("smp"), ["-sp", "smp"]),
         ("qconf.sprjl", lambda engine: engine.project_names(), ["-sprjl"]),
+        ("qconf.spl", lambda engine: engine.parallel_environment_names(), ["-spl"]),
+        ("qconf.se.node02", lambda engine: engine.host_values("node02"), ["-se", "node02"]),
     ):
         completed = answer("ocs-9.1.4", name)
         engine, runner = cluster(completed)
