@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
+from sgehub.model.siteparts import model_inside
 
 
 def table() -> str:
@@ -23,7 +24,7 @@ def table() -> str:
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield a row for every key of a model and of the models below it."""
     for name, field in model.model_fields.items():
-        below = nested(field.annotation)
+        below = model_inside(field.annotation)
         path = f"{prefix}{name}"
         if below is None or below is ResourceRequest:
             yield f"``{path}``", str(field.description), default(field)
@@ -31,13 +32,6 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
         if field.description:
             yield f"``{path}``", field.description, default(field)
         yield from rows(below, f"{path}.NAME." if "dict" in str(field.annotation) else f"{path}.")
-
-
-def nested(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside an annotation such as dict[str, Limits] or ComplexSite | None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := nested(part))), None)
 
 
 def default(field: Any) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from sgehub.errors import SiteConfigurationError
 from sgehub.model.policy import SitePolicy
+from sgehub.model.siteparts import model_inside
 
 Lines = dict[tuple[str, ...], int]  # where in the file each key stands, from 1
 _WORDS: Final = {  # pydantic's kind of error -> what to do
@@ -201,13 +202,6 @@ def _model(path: tuple[str, ...]) -> tuple[type[BaseModel] | None, bool]:
             names = False
             continue
         field = model.model_fields.get(part) if model is not None else None
-        model = None if field is None else _inner(field.annotation)
+        model = None if field is None else model_inside(field.annotation)
         names = field is not None and "dict[" in str(field.annotation)
     return model, names
-
-
-def _inner(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside an annotation such as dict[str, Limits] or ComplexSite | None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _inner(part))), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -40,6 +40,13 @@ def _check_folder(pattern: str) -> str:
 def error_at(key: str, sentence: str) -> PydanticCustomError:
     """Return an error of a whole model that belongs to one of its keys, which `siteconfig` names."""
     return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (key,)})
+
+
+def model_inside(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside an annotation such as dict[str, Limits] or GpuSite | None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := model_inside(part))), None)
 
 
 class Closed(BaseModel):

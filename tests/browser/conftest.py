@@ -31,12 +31,8 @@ def cluster(papers: PaperCluster) -> Iterator[PaperCluster]:
 @pytest.fixture(scope="session")
 def hub(papers: PaperCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """Run a hub on the paper cluster."""
-    process = HubProcess(tmp_path_factory.mktemp("hub"), papers.site)
-    try:
-        process.wait()
+    with HubProcess.running(tmp_path_factory.mktemp("hub"), papers.site) as process:
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture

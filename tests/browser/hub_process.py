@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import requests
@@ -47,6 +48,17 @@ class HubProcess:
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, site: Path) -> Iterator[HubProcess]:
+        """Run a hub that answers, and end it."""
+        process = cls(folder, site)
+        try:
+            process.wait()
+            yield process
+        finally:
+            process.close()
 
     def wait(self, seconds: float = 30) -> None:
         """Wait until the hub answers through its proxy."""

@@ -37,12 +37,8 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> PaperCluster:
 @pytest.fixture(scope="module")
 def hub(papers: PaperCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     """Run a hub of this module's own."""
-    process = HubProcess(tmp_path_factory.mktemp("hub"), papers.site)
-    try:
-        process.wait()
+    with HubProcess.running(tmp_path_factory.mktemp("hub"), papers.site) as process:
         yield process
-    finally:
-        process.close()
 
 
 @pytest.mark.parametrize(("name", "width"), [("games", 1280), ("bin", 390)])
