@@ -15,6 +15,7 @@ from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.service import ClusterService
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 
 
@@ -33,6 +34,11 @@ class Gate:
     def service(self) -> ClusterService:
         """The cluster, shared by all spawners of the hub."""
         return ClusterService.of(self.user.settings, self.site, self.log)
+
+    @property
+    def policy(self) -> SitePolicy:
+        """What this person may ask for."""
+        return self.service.people.policy_of(self.user.name)
 
     def accept(self) -> ResourceRequest:
         """Judge `user_options`, whatever way they came; every way in ends here. Raises RequestRefused."""
@@ -57,11 +63,12 @@ class Gate:
         return self.user_options or self.accepted
 
     def _judge(self, raw: object) -> ResourceRequest:
-        return self.service.policy.parse(raw, compat.request_defaults(self))
+        return self.policy.parse(raw, compat.request_defaults(self))
 
     async def get_options_form(self) -> str:
         """Return the form, filled with what was typed a moment ago, else with the last accepted request."""
-        return form.render(self.service.policy, {**self._fresh(), **self.accepted}, ended=self.last_end)
+        await self.service.people.learn(self.user.name)
+        return form.render(self.policy, {**self._fresh(), **self.accepted}, ended=self.last_end)
 
     @property
     def last_end(self) -> Ended | None:
@@ -74,7 +81,7 @@ class Gate:
             return self._judge({}).as_options()
         except RequestRefusedError as error:
             self.log.error("The req_* settings of the spawner are not allowed by %s: %s", self.site, error)  # noqa: TRY400 - the sentence says it all
-            return self.service.policy.defaults.as_options()
+            return self.policy.defaults.as_options()
 
     def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Read and judge the posted form at once: a later refusal would never come back to it."""

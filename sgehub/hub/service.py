@@ -29,6 +29,7 @@ from sgehub.hub.limits import raise_file_limit
 from sgehub.hub.matching import Matching
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.orphans import Kept
+from sgehub.hub.people import People
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.hub.watching import Watch
@@ -105,6 +106,7 @@ class ClusterService:
         self.metrics = metrics
         self.clock = clock or steady_clock()
         self.began = self.clock()
+        self.people = People(policy, self.clock)
         self.watch = Watch(self)
         self.reflector = reflector or JobReflector(
             engine.jobs, owners=self.watch.owners, observe=metrics.asked, clock=self.clock, log=log

@@ -88,6 +88,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         Raises RequestRefused and StartFailed, which carry their reason in words. When it is cancelled it
         returns at once and deletes nothing: the submission goes on, and `stop` deals with its result.
         """
+        await self.service.people.learn(self.user.name)
         request = self.accept()
         self.record, self._submission, self.exit_code, self.heard = None, None, None, False
         self.last_phase, self._doubted, self.came = None, None, 0.0
@@ -116,9 +117,9 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             token_id=token.id,
             asked=service.clock(),
             token_made=token.created.replace(tzinfo=timezone.utc).timestamp(),
-            patience=starting.patience(service.policy, request),
+            patience=starting.patience(self.policy, request),
             runtime=request.runtime.seconds,
-            memory=memory_limit(request, service.policy).bytes,
+            memory=memory_limit(request, self.policy).bytes,
         )
         submission = starting.submission(self, request, record, account)
         self.record = record

@@ -60,7 +60,7 @@ def submission(
     """Make everything that is submitted, from validated values only."""
     service = spawner.service
     log = f"{record.folder}/log/{record.tag}.log"
-    spec = resolve(request, service.policy, name=record.job_name, home=account.pw_dir, log=log)
+    spec = resolve(request, spawner.policy, name=record.job_name, home=account.pw_dir, log=log)
     return Submission(
         tag=record.tag,
         options=(*compat.extra_options(spawner), *submit_options(spec)),

@@ -65,5 +65,6 @@ def check_label(text: str) -> str:
 Label = Annotated[str, AfterValidator(check_label)]
 ResourceValue = Annotated[str, StringConstraints(pattern=rf"^{RESOURCE_VALUE.pattern}$")]
 ObjectName = Annotated[str, StringConstraints(pattern=rf"^{OBJECT.pattern}$")]
+AccountName = Annotated[str, StringConstraints(pattern=rf"^{USER.pattern}$")]
 HostName = Annotated[str, StringConstraints(pattern=rf"^{HOST.pattern}$", max_length=255)]
 AbsolutePath = Annotated[str, AfterValidator(check_path)]

@@ -23,6 +23,7 @@ from sgehub.model.siteparts import (
     MemoryComplex,
     MemoryValue,
     ProjectSite,
+    Rule,
     SessionSite,
     error_at,
 )
@@ -47,6 +48,10 @@ class SitePolicy(Closed):
         dict[names.ObjectName, ProjectSite], Field(description="Projects to choose from; none: nobody is asked.")
     ] = {}  # noqa: RUF012 - pydantic copies defaults
     project_required: Annotated[bool, Field(description="Whether every session needs a project.")] = False
+    rules: Annotated[
+        list[Rule],
+        Field(description="What is narrower for some people; of several rules, the last one that says something."),
+    ] = []  # noqa: RUF012 - as above
     smallest_memory: Annotated[MemoryValue, Field(description="Less than this cannot start a server.")] = Memory(
         256 * 1024**2
     )
@@ -90,6 +95,18 @@ class SitePolicy(Closed):
                 raise error_at("projects", f"{project} may use the queue {unknown[0]}, which is not in queues.")
         if self.project_required and not self.projects:
             raise error_at("project_required", "there are no projects to choose from: name them in projects.")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_narrow(self) -> SitePolicy:
+        for number, rule in enumerate(self.rules):
+            where = ("rules", str(number))
+            if (strange := rule.unknown(self.queues, self.projects)) is not None:
+                raise error_at(strange[0], f"{strange[1]} is not in {strange[0]} above.", *where)
+            try:
+                parse_request(rule.defaults, self.defaults.as_options())
+            except RequestRefusedError as error:
+                raise error_at("defaults", str(error), *where) from None
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ Closed, frozen models that know nothing of files; `policy` puts them together an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
@@ -37,9 +37,9 @@ def _check_folder(pattern: str) -> str:
     return pattern
 
 
-def error_at(key: str, sentence: str) -> PydanticCustomError:
-    """Return an error of a whole model that belongs to one of its keys, which `siteconfig` names."""
-    return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (key,)})
+def error_at(key: str, sentence: str, *above: str) -> PydanticCustomError:
+    """Return an error of a whole model that belongs to one of its keys, below others; `siteconfig` names them."""
+    return PydanticCustomError("site", "{sentence}", {"sentence": sentence, "below": (*above, key)})
 
 
 def model_inside(annotation: Any) -> type[BaseModel] | None:
@@ -146,6 +146,48 @@ class Limits(Closed):
     patience: Annotated[
         DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
     ] = Duration(12 * 3600)
+
+
+class Most(Closed):
+    """The most that one session of some people may ask for, whatever the queue has."""
+
+    cores: Annotated[int | None, Field(ge=1, le=100_000, description="Most slots of one session.")] = None
+    memory: Annotated[MemoryValue | None, Field(description="Most memory of one session, in all.")] = None
+    gpus: Annotated[int | None, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = None
+    runtime: Annotated[DurationValue | None, Field(description="Longest runtime.")] = None
+
+
+class Rule(Closed):
+    """What is narrower for some people. A rule names groups, people, or nobody: then it holds for everybody."""
+
+    groups: Annotated[
+        list[names.AccountName], Field(description="Unix groups, as the hub's machine knows them.")
+    ] = []
+    people: Annotated[list[names.AccountName], Field(description="Accounts.")] = []
+    queues: Annotated[
+        list[names.ObjectName] | None, Field(min_length=1, description="The only queues that they may use.")
+    ] = None
+    projects: Annotated[
+        list[names.ObjectName] | None, Field(description="The only projects that they may choose; []: none.")
+    ] = None
+    project_required: Annotated[
+        bool | None, Field(description="Whether each of their sessions needs a project.")
+    ] = None
+    most: Most = Most()
+    defaults: Annotated[
+        dict[str, Any], Field(description="Fields of a request that their form begins with instead of the site's.")
+    ] = {}
+
+    def unknown(self, queues: Collection[str], projects: Collection[str]) -> tuple[str, str] | None:
+        """Return key and name of what it names and the site does not have, None if there is nothing."""
+        named = (("queues", self.queues or (), queues), ("projects", self.projects or (), projects))
+        return next(((key, one) for key, ours, known in named for one in ours if one not in known), None)
+
+    def holds_for(self, person: str, groups: Collection[str]) -> bool:
+        """Tell whether it is about this person, who is in these groups."""
+        if not self.groups and not self.people:
+            return True
+        return person in self.people or any(group in groups for group in self.groups)
 
 
 class SessionSite(Closed):

@@ -12,8 +12,10 @@ from jupyterhub.objects import Hub
 from traitlets.config import Config
 
 from sgehub.hub import form
+from sgehub.hub.people import People
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.spawner import SGESpawner
+from sgehub.model.siteparts import Most, Rule
 from sgehub.siteconfig import load_site
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
@@ -23,7 +25,8 @@ SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 def spawner() -> SGESpawner:
     """Return a spawner of alice's default server, as the hub makes it, without a hub."""
     form._typed.set(None)  # each request of a hub has a context of its own, tests share one
-    service = SimpleNamespace(policy=load_site(Path(SITE)), clock=time.time)
+    policy = load_site(Path(SITE))
+    service = SimpleNamespace(policy=policy, clock=time.time, people=People(policy, time.time))
     settings = {"sgehub_services": {SITE: service}}
     user = SimpleNamespace(name="alice", settings=settings, url="/user/alice/", escaped_name="alice")
     made = SGESpawner(
@@ -41,6 +44,31 @@ def test_the_hook_for_every_way_in_is_ours(spawner):
         spawner.apply_user_options(spawner, spawner.user_options)
     assert caught.value.status_code == 400
     assert [one.field for one in caught.value.violations] == ["cores"]
+
+
+async def test_each_person_has_the_policy_of_their_rules(spawner):
+    """The form, the link, REST and the start judge by the same one, in the same words."""
+    rule = Rule(groups=["astro"], queues=["short.q"], most=Most(cores=2))
+    policy = spawner.service.policy.model_copy(update={"rules": [rule]})
+    spawner.service.people = People(policy, time.time, lambda _person: frozenset({"astro"}))
+    page = await spawner.get_options_form()
+    assert "1 to 2." in page
+    assert "long.q" not in page
+    spawner.user_options = {"cores": 3}
+    ways = [
+        spawner.accept,
+        lambda: spawner.apply_user_options(spawner, {}),
+        lambda: spawner.run_options_from_form({"cores": ["3"]}),
+        lambda: spawner.options_from_query({"cores": ["3"]}),
+    ]
+    said = set()
+    for way in ways:
+        with pytest.raises(RequestRefused) as caught:
+            way()
+        said.add(caught.value.jupyterhub_message)
+    with pytest.raises(RequestRefused) as caught:
+        await spawner.start()
+    assert said == {caught.value.jupyterhub_message} == {"At most 2 cores."}
 
 
 async def test_start_has_the_last_word(spawner):

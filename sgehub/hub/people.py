@@ -1,0 +1,71 @@
+"""Which Unix groups a person is in, and so what the site's file allows them.
+
+The law of this file: the account database may answer slowly, so it is asked in a thread before anything is judged,
+and what it said is believed for a while. It knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from typing import Final
+
+from sgehub.model.narrowing import holding, narrowed
+from sgehub.model.policy import SitePolicy
+
+BELIEVED: Final = 60.0  # seconds
+
+
+def groups_of(person: str) -> frozenset[str]:
+    """Return the names of the groups of an account, none where there is no such account."""
+    try:
+        own = pwd.getpwnam(person).pw_gid
+    except (KeyError, ValueError):
+        return frozenset()
+    return frozenset(map(_group, os.getgrouplist(person, own)))
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)  # a group without a name is in no rule: names begin with a letter
+
+
+class People:
+    """What each person may ask for under one site's policy."""
+
+    def __init__(
+        self,
+        policy: SitePolicy,
+        clock: Callable[[], float],
+        groups: Callable[[str], frozenset[str]] = groups_of,
+    ) -> None:
+        self._policy, self._clock, self._groups = policy, clock, groups
+        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+        self._narrowed: dict[tuple[int, ...], SitePolicy] = {(): policy}
+
+    async def learn(self, person: str) -> None:
+        """Ask for a person's groups without holding anybody up, unless they are known."""
+        if self._policy.rules and not self._is_fresh(person):
+            self._keep(person, await asyncio.to_thread(self._groups, person))
+
+    def policy_of(self, person: str) -> SitePolicy:
+        """Return the policy as it is for this person."""
+        if not self._policy.rules:
+            return self._policy
+        if person not in self._known:
+            self._keep(person, self._groups(person))
+        rules = holding(self._policy, person, self._known[person][1])
+        if rules not in self._narrowed:
+            self._narrowed[rules] = narrowed(self._policy, rules)
+        return self._narrowed[rules]
+
+    def _is_fresh(self, person: str) -> bool:
+        return person in self._known and self._clock() - self._known[person][0] < BELIEVED
+
+    def _keep(self, person: str, groups: frozenset[str]) -> None:
+        self._known[person] = (self._clock(), groups)

@@ -1,0 +1,67 @@
+"""A person's groups are asked for in a thread, and believed for a minute."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import threading
+
+from sgehub.hub.people import BELIEVED, People, groups_of
+from tests.unit.model.site import site
+
+POLICY = site(rules=[{"groups": ["astro"], "queues": ["gpu.q"]}])
+
+
+class Accounts:
+    """An account database that counts its answers, and who asks."""
+
+    def __init__(self) -> None:
+        self.groups = frozenset({"astro"})
+        self.asked: list[bool] = []  # whether by the thread of the hub's loop
+
+    def __call__(self, _person: str) -> frozenset[str]:
+        """Answer."""
+        self.asked.append(threading.current_thread() is threading.main_thread())
+        return self.groups
+
+
+async def test_groups_are_learned_in_a_thread_and_believed_for_a_while():
+    """Who is taken out of a group sees it within a minute, without a restart."""
+    accounts, now = Accounts(), [1000.0]
+    people = People(POLICY, lambda: now[0], accounts)
+    await people.learn("alice")
+    assert list(people.policy_of("alice").queues) == ["gpu.q"]
+    accounts.groups = frozenset()
+    await people.learn("alice")
+    assert list(people.policy_of("alice").queues) == ["gpu.q"]
+    now[0] += BELIEVED
+    await people.learn("alice")
+    assert list(people.policy_of("alice").queues) == ["short.q", "long.q", "gpu.q"]
+    assert accounts.asked == [False, False]
+
+
+async def test_a_site_without_rules_asks_nobody():
+    """Nor does it make a policy of its own for each person."""
+    accounts, policy = Accounts(), site()
+    people = People(policy, lambda: 0.0, accounts)
+    await people.learn("alice")
+    assert people.policy_of("alice") is policy
+    assert accounts.asked == []
+
+
+def test_a_person_who_was_not_learned_is_asked_for_at_once():
+    """Options may be judged where no form was opened before."""
+    accounts = Accounts()
+    people = People(POLICY, lambda: 0.0, accounts)
+    assert list(people.policy_of("alice").queues) == ["gpu.q"]
+    assert people.policy_of("alice") is people.policy_of("alice")
+    assert accounts.asked == [True]
+
+
+def test_the_groups_are_those_of_the_account():
+    """The primary one and the others; nobody has none."""
+    name = pwd.getpwuid(os.getuid()).pw_name
+    assert grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name in groups_of(name)
+    assert groups_of("nosuchperson") == frozenset()
+    assert groups_of("with\0zero") == frozenset()

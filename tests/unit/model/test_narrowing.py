@@ -1,0 +1,136 @@
+"""What one person may ask for is never more than the site allows, and is all that other code needs to know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sgehub.errors import RequestRefusedError
+from sgehub.model.narrowing import holding, narrowed
+from sgehub.model.policy import SitePolicy, violations
+from sgehub.model.units import Duration, Memory
+from tests.unit.model.site import BASE, site
+
+RULES: list[dict[str, Any]] = [
+    {"most": {"cores": 8}},
+    {"groups": ["astro"], "queues": ["short.q", "gpu.q"], "projects": ["stars"], "defaults": {"project": "stars"}},
+    {"groups": ["genomics"], "queues": ["long.q"], "projects": ["genes"], "most": {"memory": "16G"}},
+    {"people": ["carol"], "most": {"cores": 4}, "project_required": True},
+]
+SITE = site(projects={"stars": {}, "genes": {}}, rules=RULES)
+
+
+def of(person: str, *groups: str, policy: SitePolicy = SITE) -> SitePolicy:
+    """Return the policy of a person."""
+    return narrowed(policy, holding(policy, person, groups))
+
+
+def test_each_group_has_its_queues_projects_and_limits():
+    """What is not theirs does not exist for them; the sentences are those of any other request."""
+    alice, bob = of("alice", "astro"), of("bob", "genomics")
+    assert (list(alice.queues), list(alice.projects)) == (["short.q", "gpu.q"], ["stars"])
+    assert (list(bob.queues), list(bob.projects)) == (["long.q"], ["genes"])
+    assert {one.cores for one in (*alice.queues.values(), *bob.queues.values())} == {8}
+    assert bob.queues["long.q"].memory == Memory(16 * 1024**3)
+    assert alice.defaults.project == "stars"
+    with pytest.raises(RequestRefusedError, match=r"There is no queue long\.q\. Queues are: short\.q, gpu\.q\."):
+        alice.parse({"queue": "long.q"})
+    with pytest.raises(RequestRefusedError, match=r"There is no project stars\. Projects are: genes"):
+        bob.parse({"project": "stars"})
+
+
+def test_the_last_rule_that_says_something_counts():
+    """Carol is in both groups, and has a rule of her own."""
+    carol = of("carol", "astro", "genomics")
+    assert list(carol.queues) == ["long.q"]
+    assert carol.queues["long.q"].cores == 4
+    assert carol.project_required
+    with pytest.raises(RequestRefusedError, match="Every session needs a project: genes"):
+        carol.parse({})
+
+
+def test_who_is_in_no_rule_has_what_everybody_has():
+    """And without rules the policy itself is the answer."""
+    dave = of("dave", "physics")
+    assert list(dave.queues) == list(SITE.queues)
+    assert {one.cores for one in dave.queues.values()} == {8}
+    assert narrowed(site(), ()) == site()
+
+
+def test_defaults_are_cut_to_what_is_left():
+    """The form opens for everybody, whatever the site's defaults are."""
+    policy = site(
+        defaults={**BASE["defaults"], "cores": 8, "memory": "32G", "runtime": "24:00:00", "queue": "long.q"},
+        rules=[{"people": ["eve"], "queues": ["short.q"], "most": {"cores": 2, "memory": "1G"}}],
+    )
+    eve = of("eve", policy=policy)
+    assert (eve.defaults.cores, eve.defaults.memory) == (2, Memory(1024**3))
+    assert (eve.defaults.runtime, eve.defaults.queue) == (Duration(3600), None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"queues": ["no.q"]}, "no.q is not in queues above"),
+        ({"projects": ["physics"]}, "physics is not in projects above"),
+        ({"queues": []}, "at least 1 item"),
+        ({"defaults": {"cores": "many"}}, "is not a whole number"),
+        ({"defaults": {"nodes": 1}}, "There is no field"),
+        ({"groups": ["a b"]}, "pattern"),
+        ({"most": {"cores": 0}}, "greater than or equal to 1"),
+    ],
+)
+def test_a_rule_that_cannot_hold_is_refused(rule: dict, said: str):
+    """When the site's file is read, not when somebody comes."""
+    with pytest.raises(ValidationError, match=said):
+        site(rules=[rule])
+
+
+QUEUES = st.lists(st.sampled_from(list(BASE["queues"])), min_size=1, unique=True)
+MOST = st.fixed_dictionaries(
+    {},
+    optional={
+        "cores": st.integers(1, 40),
+        "memory": st.sampled_from(["256M", "1G", "20G", "200G"]),
+        "gpus": st.integers(0, 4),
+        "runtime": st.sampled_from(["0:1:0", "3:0:0", "99:0:0"]),
+    },
+)
+RULE = st.fixed_dictionaries(
+    {},
+    optional={
+        "queues": QUEUES,
+        "most": MOST,
+        "projects": st.lists(st.sampled_from(["stars", "genes"]), unique=True),
+        "project_required": st.booleans(),
+        "defaults": st.fixed_dictionaries(
+            {}, optional={"cores": st.integers(1, 20), "memory": st.just("8G"), "project": st.just("stars")}
+        ),
+    },
+)
+
+
+@given(
+    rules=st.lists(RULE, max_size=4),
+    cores=st.integers(1, 20),
+    gigabytes=st.integers(1, 70),
+    gpus=st.sampled_from([0, 0, 1, 3]),
+    hours=st.integers(1, 50),
+    project=st.sampled_from([None, "stars", "genes"]),
+)
+def test_rules_never_allow_more_and_always_leave_a_form(rules, cores, gigabytes, gpus, hours, project):
+    """What a narrowed policy accepts the site's own accepts, and its defaults are allowed but for a project."""
+    policy = site(projects={"stars": {}, "genes": {}}, rules=rules)
+    mine = of("alice", policy=policy)
+    raw = {"cores": cores, "memory": f"{gigabytes}G", "gpus": gpus, "runtime": f"{hours}:0:0", "project": project}
+    try:
+        request = mine.parse(raw)
+    except RequestRefusedError:
+        request = None
+    if request is not None:
+        assert violations(request, policy) == ()
+    assert [one.field for one in violations(mine.defaults, mine)] in ([], ["project"])
