@@ -188,8 +188,10 @@ def _add_reap(commands: Commands[argparse.ArgumentParser]) -> None:
 def _check_site(arguments: argparse.Namespace) -> int:
     from sgehub.hub import sitecheck  # noqa: PLC0415 - the other commands need not wait for JupyterHub
 
-    stdin = arguments.file == "-"
-    file = read_site(sys.stdin.read(), "standard input") if stdin else open_site(Path(arguments.file))
+    if arguments.file == "-":
+        file = read_site(sys.stdin.buffer.read().decode("utf-8", "replace"), "standard input")
+    else:
+        file = open_site(Path(arguments.file))
     if arguments.offline:
         found = tuple(sitecheck.render(file.policy))
     else:

@@ -24,6 +24,8 @@ from jinja2 import (
 
 from sgehub.errors import SiteConfigurationError
 
+# What a site's template may end in; the others are errors of expressions in it.
+TEMPLATE_ERRORS: Final = (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 TEMPLATE: Final = "job/session.sh.j2"
 
 
@@ -98,7 +100,7 @@ def render_batch_script(source: str, variables: Mapping[str, str]) -> str:
 def _render(name: str, load: Callable[[], Template], values: Mapping[str, object]) -> str:
     try:
         return load().render(values)
-    except TemplateError as error:
+    except TEMPLATE_ERRORS as error:
         line = getattr(error, "lineno", None)
         where = f"{name}, line {line}" if line else name
         raise SiteConfigurationError(f"The job script cannot be rendered: {where}: {error}.") from None

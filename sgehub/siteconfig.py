@@ -12,12 +12,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sgehub.errors import SiteConfigurationError
+from sgehub.model import names
 from sgehub.model.policy import SitePolicy
 from sgehub.model.siteparts import model_inside
 
 Lines = dict[tuple[str, ...], int]  # where in the file each key stands, from 1
+_MERGE: Final = "tag:yaml.org,2002:merge"  # "<<", which brings keys that may stand here, too
 _WORDS: Final = {  # pydantic's kind of error -> what to do
-    "string_pattern_mismatch": "is no such name: write a letter, then letters, digits, dots, dashes, underscores",
     "string_type": "write text",
     "tuple_type": "write a list in brackets",
     "too_long": "write no more than {max_length}",
@@ -28,6 +29,12 @@ _WORDS: Final = {  # pydantic's kind of error -> what to do
     "greater_than_equal": "write {ge} or more",
     "less_than_equal": "write {le} or less",
 }
+_NAMES: Final = {  # the pattern of a name -> what to do
+    f"^{names.OBJECT.pattern}$": "is no such name: write a letter, then letters, digits and . _ - only",
+    f"^{names.HOST.pattern}$": "is not the name of a host: write letters, digits and dashes, dots between",
+    f"^{names.USER.pattern}$": "is not the name of an account or a group",
+    f"^{names.RESOURCE_VALUE.pattern}$": "cannot be a value for qsub: write letters, digits and _ . : + / - only",
+}
 SIZE_LIMIT: Final = 1024 * 1024  # bytes; a larger file is not a description of a site
 
 
@@ -37,6 +44,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the signature is PyYAML's
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -79,6 +88,8 @@ def read_site(text: str, source: str) -> SiteFile:
         raw, lines = _load(text)
     except yaml.YAMLError as error:
         raise SiteConfigurationError(_yaml_sentence(error, source)) from None
+    except ValueError as error:
+        raise SiteConfigurationError(f"{source}: a value that YAML cannot read: {str(error)[:200]}.") from None
     except RecursionError:
         raise SiteConfigurationError(f"{source}: nested too deeply to be a site's description.") from None
     if not isinstance(raw, dict):
@@ -176,7 +187,11 @@ def _sentence(error: Any, path: tuple[str, ...]) -> str:
     if kind in {"value_error", "site"}:
         text = str(error["msg"]).removeprefix("Value error, ")
         return text if text.endswith(".") else f"{text}."
-    words = _WORDS.get(kind) or str(error["msg"]).replace("Input should be", "write").rstrip(".")
+    words = (
+        _NAMES.get(error.get("ctx", {}).get("pattern", ""))
+        or _WORDS.get(kind)
+        or str(error["msg"]).replace("Input should be", "write").rstrip(".")
+    )
     return f"{words.format_map(error.get('ctx', {}))}. {_described(path)}".rstrip()
 
 
@@ -196,12 +211,12 @@ def _described(path: tuple[str, ...]) -> str:
 def _model(path: tuple[str, ...]) -> tuple[type[BaseModel] | None, bool]:
     """Return the model of a place, and whether its keys are names of the site's own."""
     model: type[BaseModel] | None = SitePolicy
-    names = False
+    own = False
     for part in path:
-        if names or part.isdigit():
-            names = False
+        if own or part.isdigit():
+            own = False
             continue
         field = model.model_fields.get(part) if model is not None else None
         model = None if field is None else model_inside(field.annotation)
-        names = field is not None and "dict[" in str(field.annotation)
-    return model, names
+        own = field is not None and "dict[" in str(field.annotation)
+    return model, own

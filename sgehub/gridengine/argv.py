@@ -17,6 +17,7 @@ from sgehub.model.names import check_user
 
 # sge_types(1) object_name, without what Grid Engine 8.1.9 or its XML cannot carry.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._+-]*")
+_SHOWN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")  # hosts and others may begin with a digit
 _QUEUE: Final = r"[A-Za-z0-9_@*?!(][A-Za-z0-9._@*?!|&()-]*"
 _QUEUES: Final = re.compile(f"{_QUEUE}(,{_QUEUE})*")
 _RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:*?!|&()/+-]+")
@@ -116,5 +117,5 @@ def qconf(folder: str, switch: str, *names: str) -> list[str]:
     return [
         f"{folder}/qconf",
         switch,
-        *([",".join(_checked(_NAME, name, "name") for name in names)] if names else []),
+        *([",".join(_checked(_SHOWN, name, "name") for name in names)] if names else []),
     ]

@@ -17,6 +17,8 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from sgehub.hub.following import Following
+
 LONGEST: Final = 15.0  # seconds that a start which is cancelled may take to end
 LOOK: Final = 0.05  # seconds between looks; JupyterHub has no event for it
 
@@ -33,13 +35,29 @@ class Stopping(BaseHandler):  # type: ignore[misc] # JupyterHub is untyped
     """The part of a handler that stops servers."""
 
     async def stop_single_user(self, user: Any, server_name: str = "") -> Any:
-        """Stop a server, as soon as the start that was cancelled has ended."""
+        """Stop a server, as soon as a start that was cancelled has ended; 400 if something else goes on.
+
+        JupyterHub takes the route away first. A hub that ends meanwhile must not forget the wish, and a proxy that
+        does not answer must not leave it for later: JupyterHub then leaves the server alone without a word.
+        """
         spawner = user.spawners.get(server_name)
-        if spawner is not None:
-            await settled(spawner)
-            if hasattr(spawner, "wish_end") and spawner.pending != "stop":
-                spawner.wish_end()
-        return await super().stop_single_user(user, server_name)
+        if not isinstance(spawner, Following):
+            return await super().stop_single_user(user, server_name)
+        await settled(spawner)
+        if spawner.pending == "stop":  # the session has ended meanwhile, and is cleaned up
+            await settled(spawner, "stop", longest=self.slow_stop_timeout)
+            if not spawner.active:
+                return None
+        if spawner.pending:
+            raise web.HTTPError(400, "This server is busy with something else. Try again in a minute.")
+        record = spawner.wish_end()
+        try:
+            stopping = await super().stop_single_user(user, server_name)
+        except Exception:
+            spawner.take_back(record)
+            raise
+        stopping.add_done_callback(lambda _: spawner.carry_out(record))
+        return stopping
 
 
 class CancellableServerHandler(Stopping, UserServerAPIHandler):  # type: ignore[misc] # JupyterHub is untyped

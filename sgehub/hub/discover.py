@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from sgehub.errors import SiteConfigurationError
-from sgehub.gridengine.answers import amount
 from sgehub.gridengine.client import ClusterSettings, GridEngine
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
 from sgehub.gridengine.parse_qhost import Host
@@ -22,7 +21,7 @@ from sgehub.hub.sitecheck import COUNTED, MULTIPLIED, ONE_HOST
 from sgehub.model import names
 from sgehub.model.units import Duration, Memory
 
-MOST_KINDS: Final = 50  # of hosts that are asked for what they have: those of one kind are alike
+MOST_HOSTS: Final = 1000  # that are asked for what they have, a hundredth of a second each
 LIMITS_FIRST: Final = ("h_vmem", "m_mem_free", "rmem", "mem", "mem_free", "virtual_free")
 FREE: Final = ("mem_free", "virtual_free")
 GPU: Final = re.compile(r"n?gpus?|cuda.*|.*gpu", re.IGNORECASE)
@@ -96,18 +95,13 @@ def _is_program(path: Path) -> bool:
 
 async def survey(cluster: GridEngine) -> Survey:
     """Ask the cluster. Raises NoAnswerError where it does not answer."""
-    pes = [await cluster.parallel_environment(name) for name in await cluster.parallel_environment_names()]
+    pes = [await cluster.parallel_environment(name) for name in _usual(await cluster.parallel_environment_names())]
     hosts = await cluster.hosts()
-    kinds: dict[object, list[str]] = {}
-    for host in hosts:
-        if host.queues:
-            kinds.setdefault(_kind(host), []).append(host.name)
-    values: dict[str, Mapping[str, str]] = {}
-    for alike in list(kinds.values())[:MOST_KINDS]:
-        values |= dict.fromkeys(alike, await cluster.host_values(alike[0]))
+    asked = [host.name for host in hosts if host.queues and names.HOST.fullmatch(host.name)][:MOST_HOSTS]
+    values = {name: await cluster.host_values(name) for name in asked}
     return Survey(
         complexes=await cluster.complexes(),
-        queues=await cluster.queues(await cluster.queue_names()),
+        queues=await cluster.queues(_usual(await cluster.queue_names())),
         pes=tuple(pe for pe in pes if pe is not None),
         projects=await cluster.project_names(),
         hosts=hosts,
@@ -115,10 +109,9 @@ async def survey(cluster: GridEngine) -> Survey:
     )
 
 
-def _kind(host: Host) -> object:
-    """Return what hosts have in common that are bought together."""
-    gigabytes = None if host.memory_total is None else round(host.memory_total / 1024**3)
-    return host.cores, gigabytes, frozenset((one.queue, one.slots_total) for one in host.queues)
+def _usual(found: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that a site's file may hold; others cannot be offered."""
+    return tuple(name for name in found if names.OBJECT.fullmatch(name))
 
 
 async def discover(environment: Mapping[str, str], folder: str) -> str:
@@ -280,5 +273,8 @@ def _limits(
 
 
 def _number(text: str) -> float:
-    """Read a host's value, also one of an RSMAP: "2(0 1)"."""
-    return amount(text.partition("(")[0]) or 0.0
+    """Read a host's value as it was typed, in bytes where it has a unit; also one of an RSMAP: "2(0 1)"."""
+    try:
+        return float(Memory.parse(text.partition("(")[0]).bytes)
+    except ValueError:
+        return 0.0

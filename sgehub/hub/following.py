@@ -158,11 +158,23 @@ class Following(Gate):
         if self.ready:
             self.service.spawn(self.poll_and_notify())
 
-    def wish_end(self) -> None:
-        """Write a person's wish down before JupyterHub takes the route away, in which a hub may end."""
+    def wish_end(self) -> SessionRecord | None:
+        """Write a person's wish down, without acting on it; return what shall end, None for nothing."""
         record = self.record
-        if record is not None and self.service.ledger.find(record.tag) is not None:
-            self.service.ledger.mark(record, Fate.END, STOPPED, self.service.clock())
+        if record is None or self.service.ledger.find(record.tag) is None or self.service.ends.has(record.tag):
+            return None
+        self.service.ledger.mark(record, Fate.END, STOPPED, self.service.clock())
+        return record
+
+    def carry_out(self, record: SessionRecord | None) -> None:
+        """Act on a wish that the hub has written down and has not come to."""
+        if record is not None and self.is_present(record) and self.service.ledger.find(record.tag) is not None:
+            self.service.ends.end(self.current(record), self.name, STOPPED, submission=self._submission)
+
+    def take_back(self, record: SessionRecord | None) -> None:
+        """Forget a wish of which its person has heard that it cannot be fulfilled."""
+        if record is not None and not self.service.ends.has(record.tag):
+            self.service.ledger.mark(self.current(record), Fate.LIVE, "", self.service.clock())
 
     def give_up(
         self, record: SessionRecord, why: str, *, cause: str = "ended", fate: Fate = Fate.END, grace: float = 0.0

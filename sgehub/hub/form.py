@@ -14,14 +14,14 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
-from jinja2 import Environment, TemplateError
+from jinja2 import Environment
 from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
 from sgehub.hub.ended import Ended
 from sgehub.model.policy import SitePolicy, most
 from sgehub.model.request import FIELDS
-from sgehub.script import environment
+from sgehub.script import TEMPLATE_ERRORS, environment
 
 TEMPLATE: Final = "hub/form.html"
 SHOWN_LIMIT: Final = 200  # characters of a value that are shown again; no value that is allowed is longer
@@ -86,7 +86,7 @@ def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended |
     }
     try:
         return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)
-    except TemplateError as error:
+    except TEMPLATE_ERRORS as error:
         where = f"{getattr(error, 'name', None) or TEMPLATE}, line {getattr(error, 'lineno', '?')}"
         raise SiteConfigurationError(f"The form cannot be rendered: {where}: {error}.") from None
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sgehub.errors import NoAnswerError
 from sgehub.hub import resuming, starting
-from sgehub.hub.ended import ANNOUNCED, SIGNALLED
+from sgehub.hub.ended import ANNOUNCED
 from sgehub.hub.following import Following, another_run
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Job
@@ -99,7 +99,7 @@ class Reports(Following):
             await asyncio.sleep(ROUTE_LOOK)
         if not self._is_run(record):
             return  # whoever waited for the start, or looked whether it runs, has seen to the next run
-        if (self.exit_code or 0) > SIGNALLED and await self._runs_again(record, routeless):
+        if self.may_run_again and await self._runs_again(record, routeless):
             return
         if self.ready and self._is_run(record):
             # Until accounting says why: see learn_why.
@@ -114,6 +114,12 @@ class Reports(Following):
         """Tell whether this run of the job is still the present one: each has a token of its own."""
         return self.is_present(record) and self.current(record).token_id == record.token_id
 
+    async def _is_known(self, record: SessionRecord) -> bool:
+        """Tell, when a new table has come, whether it is certain what has become of a job."""
+        service = self.service
+        await service.reflector.next_table(service.clock())
+        return isinstance(service.find(record), Job) or await service.gone(record)
+
     async def _runs_again(self, record: SessionRecord, routeless: asyncio.Future[None]) -> bool:
         """Tell whether Grid Engine has only ended this run of the job, and see to the next one.
 
@@ -127,8 +133,7 @@ class Reports(Following):
             if not routeless.done():
                 routeless.set_result(None)
             with suppress(asyncio.TimeoutError, NoAnswerError):
-                await asyncio.wait_for(service.reflector.next_table(service.clock()), RERUN_LOOK)
-                known = isinstance(service.find(record), Job) or await service.gone(record)
+                known = await asyncio.wait_for(self._is_known(record), RERUN_LOOK)
         finally:
             self._check_pending = False
         if not self._is_run(record):
@@ -140,7 +145,7 @@ class Reports(Following):
         if isinstance(found, Job) and another_run(record, found):
             await resuming.renew(self, record, found)  # type: ignore[arg-type] # it is part of one
             return True
-        if known:
+        if known or service.ends.has(record.tag):
             return False
         # Silent, late, or blind for jobs that wait: from here on it is a start that decides, which has time.
         resuming.start_again(self, served=True)  # type: ignore[arg-type] # it is part of one

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -22,7 +21,7 @@ from sgehub.model.jobspec import resolve
 from sgehub.model.policy import SitePolicy, violations
 from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import ComplexSite
-from sgehub.model.units import Duration
+from sgehub.model.units import Duration, Memory
 from sgehub.script import JobScript, render_job_script
 
 ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
@@ -95,7 +94,8 @@ async def facts(policy: SitePolicy, cluster: Cluster) -> Facts:
 
 def compare(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
     """Yield everything in the site's file that the cluster does not have or cannot give."""
-    yield from _complexes(policy, found)
+    by_any_name = {**{one.shortcut: one for one in found.complexes.values()}, **found.complexes}
+    yield from _complexes(policy, by_any_name)
     if policy.parallel_environment and found.pe is None:
         yield Complaint(("parallel_environment",), f"there is none called {policy.parallel_environment}.")
     elif found.pe is not None and found.pe.allocation_rule != ONE_HOST:
@@ -112,17 +112,15 @@ def compare(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
             yield Complaint(("projects", name), f"there is no such project. {_known(found.projects)}")
 
 
-def _complexes(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
+def _complexes(policy: SitePolicy, known: Mapping[str, Complex]) -> Iterator[Complaint]:
     for number, one in enumerate(policy.memory):
-        yield from _complex(
-            one, ("memory", str(number), "complex"), found.complexes.get(one.complex), frozenset({"MEMORY"})
-        )
+        yield from _complex(one, ("memory", str(number), "complex"), known.get(one.complex), frozenset({"MEMORY"}))
     if policy.gpu is not None:
-        yield from _complex(policy.gpu, ("gpu", "complex"), found.complexes.get(policy.gpu.complex), NUMBERS)
+        yield from _complex(policy.gpu, ("gpu", "complex"), known.get(policy.gpu.complex), NUMBERS)
     for kind, gpu in policy.gpu_types.items():
         for name in gpu.adds:
             path = ("gpu", "types", kind, "adds", name)
-            added = found.complexes.get(name)
+            added = known.get(name)
             if added is None or not added.requestable:
                 yield Complaint(path, "there is no such complex." if added is None else "it cannot be requested.")
 
@@ -143,7 +141,7 @@ def _complex(
             f"{one.complex} is a consumable of kind {known.consumable}: write {right}, or people get another "
             f"amount than they asked for.",
         )
-    elif known.consumable == "NO" and one.counted == "slot" and one.complex not in MULTIPLIED:
+    elif known.consumable == "NO" and one.counted == "slot" and known.name not in MULTIPLIED:
         yield Complaint(
             (*path[:-1], "counted"), f"{one.complex} is no consumable, so that nothing multiplies it: write host."
         )
@@ -189,6 +187,9 @@ async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Com
     """Ask `qsub -w v` as a person for the defaults and for the most of each queue. Raises SgehubError."""
     found = []
     for path, request in _wishes(policy):
+        if request is None:
+            found.append(Complaint(path, "this could not be verified: no request is as large as this.", wish=True))
+            continue
         spec = resolve(request, policy, name=NAME, home=HOME, log=LOG)
         verdict = await cluster.verify(person, submit_options(spec), "true\n")
         if not verdict.possible:
@@ -196,21 +197,27 @@ async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Com
     return tuple(found)
 
 
-def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest]]:
-    """Yield the defaults, and what each queue offers at most, with the keys that say so."""
-    wanted = policy.defaults
-    if policy.project_required and wanted.project is None:
-        wanted = wanted.model_copy(update={"project": next(iter(policy.projects))})
-    yield ("defaults",), wanted
+def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest | None]]:
+    """Yield the defaults, and the most of each queue, with the keys that say so; None if no request fits."""
+    yield ("defaults",), next(_allowed([policy.defaults], policy), None)
     for name, limits in policy.queues.items():
-        most = {"cores": limits.cores, "memory": limits.memory, "runtime": limits.runtime, "queue": name}
+        each = limits.memory.bytes // (limits.cores * 1024) * 1024  # a share is rounded up to whole K
+        most = {"cores": limits.cores, "memory": Memory(each * limits.cores), "runtime": limits.runtime}
         # GPUs that are counted per slot come in multiples of the cores.
-        wishes = (wanted.model_copy(update={**most, "gpus": gpus}) for gpus in (limits.gpus, 0))
-        yield from ((("queues", name), one) for one in islice(_allowed(wishes, policy), 1))
+        wishes = [
+            policy.defaults.model_copy(update={**most, "queue": name, "gpus": gpus}) for gpus in (limits.gpus, 0)
+        ]
+        yield ("queues", name), next(_allowed(wishes, policy), None)
 
 
 def _allowed(wishes: Iterable[ResourceRequest], policy: SitePolicy) -> Iterator[ResourceRequest]:
-    return (one for one in wishes if not violations(one, policy))
+    """Yield the wishes that are allowed, each with the first project that may have it."""
+    for one in wishes:
+        for project in (one.project, *policy.projects):
+            request = one.model_copy(update={"project": project})
+            if not violations(request, policy):
+                yield request
+                break
 
 
 async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[Complaint, ...]:
@@ -224,6 +231,8 @@ async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None)
     if person is not None and not any(not one.wish for one in found):
         try:
             found.extend(await verify(policy, cluster, person))
+        except NoAnswerError:
+            raise
         except SgehubError as error:
             found.append(Complaint(("helper",), f"no job could be verified for {person}: {error}"))
     return tuple(found)

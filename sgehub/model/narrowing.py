@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sgehub.errors import RequestRefusedError
-from sgehub.model.policy import SitePolicy, most, violations
+from sgehub.model.policy import SitePolicy, most, wrong_defaults
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.siteparts import Limits, Most, Rule
 
@@ -40,7 +40,7 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
                 name: one for name, one in policy.projects.items() if projects is None or name in projects
             },
             "project_required": policy.project_required if required is None else required,
-            "rules": [],
+            "rules": (),
         }
     )
     wished = {key: value for rule in rules for key, value in rule.defaults.items()}
@@ -80,6 +80,6 @@ def _fitting(wished: dict[str, object], policy: SitePolicy) -> ResourceRequest:
         base.model_copy(update=clamped),
         base.model_copy(update={**clamped, **least, "queue": None}),
     ):
-        if all(found.field == "project" and one.project is None for found in violations(one, policy)):
+        if not wrong_defaults(one, policy):
             return one
     return first

@@ -49,9 +49,8 @@ class SitePolicy(Closed):
     ] = {}  # noqa: RUF012 - pydantic copies defaults
     project_required: Annotated[bool, Field(description="Whether every session needs a project.")] = False
     rules: Annotated[
-        list[Rule],
-        Field(description="What is narrower for some people; of several rules, the last one that says something."),
-    ] = []  # noqa: RUF012 - as above
+        tuple[Rule, ...], Field(description="What is narrower for some people; the last counts.")
+    ] = ()
     smallest_memory: Annotated[MemoryValue, Field(description="Less than this cannot start a server.")] = Memory(
         256 * 1024**2
     )
@@ -120,7 +119,7 @@ class SitePolicy(Closed):
 
     @model_validator(mode="after")
     def _defaults_fit(self) -> SitePolicy:
-        found = [one for one in violations(self.defaults, self) if one.field != "project" or self.defaults.project]
+        found = wrong_defaults(self.defaults, self)
         if found:
             raise error_at("defaults", " ".join(one.message for one in found))
         return self
@@ -153,18 +152,21 @@ class SitePolicy(Closed):
 
 def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
     """Return every reason why `request` is not allowed; empty means it is."""
-    found = list(_beyond_any_queue(request, policy))
-    if found:
-        return tuple(found)
+    if found := tuple(_beyond_any_queue(request, policy)):
+        return found
     if request.queue is not None:
-        found = [
-            *_beyond(request, policy.queues[request.queue], policy, f" in queue {request.queue}"),
-            *_closed_to_project(request, policy),
-        ]
-        return tuple(found)
+        limits, where = policy.queues[request.queue], f" in queue {request.queue}"
+        return (*_beyond(request, limits, policy, where), *_closed_to_project(request, policy))
     if fitting_queues(request, policy):
         return ()
     return tuple(_beyond(request, most(policy), policy, "")) or _not_together(request, policy)
+
+
+def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Return why `request` cannot be what the form begins with: a project that is required may be left open."""
+    if request.project is None and policy.project_required:
+        policy = policy.model_copy(update={"project_required": False})
+    return violations(request, policy)
 
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:

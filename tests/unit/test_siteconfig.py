@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,8 @@ def test_the_sample_is_right():
             ["line 14: memory.1.complex: is no such name"],
         ),
         ("complex: h_vmem", "complex: gpu", ["line 11: memory: a job asks for a complex once, not for gpu twice"]),
+        ("cell: lab", "cell: lab\n  since: 2024-02-30", ["a value that YAML cannot read"]),
+        ("session:", "hosts: {node_01: a}\nsession:", ["hosts.node_01: is not the name of a host"]),
         ("root: /opt", "root: opt", ["cluster.root", "not absolute"]),
         ("cell: lab ", "cell: lab\n  cell: other", ['"cell" stands twice', "line"]),
         ("  complex: gpu", "\tcomplex: gpu", ["line 16: a tab; YAML is indented with spaces only."]),
@@ -77,7 +80,7 @@ def test_each_mistake_names_its_place(old, new, expected):
     text = SAMPLE.read_text().replace(old, new, 1)
     assert text != SAMPLE.read_text()
     message = said(text)
-    assert message.startswith("site.yaml, line ")
+    assert message.startswith(("site.yaml, line ", "site.yaml: a value"))
     for part in expected:
         assert part in message
 
@@ -101,6 +104,17 @@ def test_what_holds_itself_or_is_endlessly_deep_is_an_error_in_words():
     """An anchor inside itself, and more brackets than Python follows."""
     assert "queues: there is no such key" not in said("queues: &all {short.q: *all}\n")
     assert "nested too deeply" in said("[" * 100_000)
+
+
+def test_keys_can_be_merged_from_an_anchor():
+    """YAML's own way to say something once for several queues."""
+    limits = 'cores: 16, memory: 64G, runtime: "48:00:00"'
+    merged = (
+        f"  long.q: {{<<: &usual {{patience: 3600}}, {limits}}}\n  other.q: {{<<: *usual, {limits}}}\n  gpu.q:"
+    )
+    text = re.sub(r"  long\.q:.*\n  gpu\.q:", merged, SAMPLE.read_text())
+    policy = read_site(text, "site.yaml").policy
+    assert policy.queues["long.q"].patience == policy.queues["other.q"].patience
 
 
 def test_yaml_runs_no_code():

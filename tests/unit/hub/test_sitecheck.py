@@ -171,6 +171,48 @@ async def test_the_defaults_and_the_most_of_each_queue_are_verified_for_a_person
     assert [key for key, _ in found] == ["defaults", "queues.short.q", "queues.long.q", "queues.gpu.q"]
 
 
+async def test_a_queue_whose_most_has_to_be_divided_is_verified_all_the_same():
+    """64G over 12 cores is not a whole number of K; and each project may be the only one for a queue."""
+    cluster = Cluster()
+    queues = {"short.q": {**BASE["queues"]["short.q"], "cores": 12}, "long.q": BASE["queues"]["long.q"]}
+    projects = {"astro": {"queues": ["short.q"]}, "genes": {"queues": ["long.q"]}}
+    cluster.projects = ("astro", "genes")
+    policy = site(queues=queues, projects=projects, project_required=True)
+    assert await said(policy, cluster, person="alice") == []
+    asked = [
+        (options[options.index("-q") + 1], options[options.index("-P") + 1]) for _, options in cluster.verified
+    ]
+    assert asked == [("short.q", "astro"), ("short.q", "astro"), ("long.q", "genes")]
+
+
+async def test_a_cluster_that_falls_silent_is_no_mistake_of_the_file():
+    """Nothing more is known, and that is what the exit status says."""
+
+    class Silent(Cluster):
+        async def verify(self, *_: object) -> Verification:
+            raise NoAnswerError("silent")
+
+    with pytest.raises(NoAnswerError):
+        await check(site(), Silent(), person="alice")
+
+
+async def test_a_complex_may_be_named_by_its_shortcut():
+    """As on qsub's command line."""
+    assert await said(site(memory={"complex": "mf", "counted": "host"}), Cluster()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("hub/form.html", "{{ most.memory + 1 }}"), ("job/session.sh.j2", "{{ 1 / 0 }}")]
+)
+async def test_a_template_that_fails_in_an_expression_is_a_complaint(tmp_path: Path, name: str, text: str):
+    """Whatever Python calls the error."""
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(text)
+    [(key, sentence)] = await said(site(template_folders=[str(tmp_path)]), Cluster())
+    assert key == "template_folders"
+    assert name in sentence
+
+
 async def test_a_person_who_cannot_be_asked_for_is_a_mistake_of_the_helper():
     """The rest of the file has been compared all the same."""
     assert await said(site(), Cluster(), person="nobody") == [

@@ -146,6 +146,10 @@ def test_a_required_project_has_to_be_named():
         ({"queues": {"a.q": {**BASE["queues"]["gpu.q"], "gpu_types": ["h100"]}}}, "a.q has GPUs of type h100"),
         ({"projects": {"astro": {"queues": ["no.q"]}}}, "astro may use the queue no.q, which is not in queues"),
         ({"project_required": True}, "there are no projects to choose from"),
+        (
+            {"project_required": True, "projects": {"astro": {}}, "defaults": {**BASE["defaults"], "cores": 99}},
+            "At most 16 cores",
+        ),
         ({"projects": {"astro": {"label": "two\nlines"}}}, "Write a label in one line"),
         (
             {"gpu": {"complex": "gpu", "counted": "job", "types": {"x": {"adds": {"h_vmem": "1G"}}}}},
