@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
@@ -83,7 +83,9 @@ class Browser:
         while time.monotonic() < end:
             try:
                 value = true()
-            except StaleElementReferenceException:
+            except WebDriverException as error:
+                if not is_stale(error):
+                    raise
                 value = None
             if value:
                 return value
@@ -99,6 +101,13 @@ def gone(element: WebElement) -> bool:
     """Tell whether the page that held the element has been left."""
     try:
         element.is_enabled()
-    except StaleElementReferenceException:
+    except WebDriverException as error:
+        if not is_stale(error):
+            raise
         return True
     return False
+
+
+def is_stale(error: WebDriverException) -> bool:
+    """Tell whether the page has been left meanwhile; in the middle of that Chromium has words of its own."""
+    return isinstance(error, StaleElementReferenceException) or "does not belong to the document" in str(error)
