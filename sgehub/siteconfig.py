@@ -66,7 +66,7 @@ class SiteFile:
 
     def place(self, *path: str) -> str:
         """Return "FILE, line N: KEY" of a key, of the nearest one above it where it stands by default."""
-        return _place(_in_file(path, self.lines), self.source, self.lines)
+        return _place(path, self.source, self.lines)
 
 
 def load_site(path: Path) -> SitePolicy:
@@ -150,11 +150,12 @@ def _yaml_sentence(error: yaml.YAMLError, source: str) -> str:
 
 def _mistake(error: Any, source: str, lines: Lines) -> str:
     """Translate one of pydantic's findings: file, line, key, and what is allowed there."""
-    path = _in_file(tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ()))), lines)
+    path = tuple(str(part) for part in (*error["loc"], *error.get("ctx", {}).get("below", ())))
     return f"{_place(path, source, lines)}: {_sentence(error, path)}"
 
 
 def _place(path: tuple[str, ...], source: str, lines: Lines) -> str:
+    path = _in_file(path, lines)
     known = next(path[:length] for length in range(len(path), -1, -1) if path[:length] in lines)
     place = ".".join(part for part in path if part != "[key]") or "the file"
     return f"{source}, line {lines[known]}: {place}"

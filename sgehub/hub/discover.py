@@ -19,6 +19,7 @@ from sgehub.gridengine.parse_qhost import Host
 from sgehub.gridengine.runner import Runner
 from sgehub.hub.sitecheck import COUNTED, MULTIPLIED, ONE_HOST
 from sgehub.model import names
+from sgehub.model.policy import SitePolicy
 from sgehub.model.units import Duration, Memory
 
 MOST_HOSTS: Final = 1000  # that are asked for what they have, a hundredth of a second each
@@ -28,8 +29,6 @@ GPU: Final = re.compile(r"n?gpus?|cuda.*|.*gpu", re.IGNORECASE)
 PE_FIRST: Final = ("smp", "threaded", "openmp", "shared", "shm", "make")
 WITHOUT_LIMIT: Final = Duration(24 * 3600)  # where a queue has no h_rt of its own
 ELF: Final = b"\x7fELF"
-DEBIAN: Final = "/usr/lib/gridengine"
-LEAST: Final = Memory(256 * 1024**2)
 STARTED: Final = (Memory(2 * 1024**3), Duration(3600))  # what a session asks for at first, where there is so much
 
 
@@ -79,7 +78,9 @@ def _programs(root: str, environment: Mapping[str, str]) -> str:
     """Return the folder of the real programs; what stands in PATH may be slow wrappers of a shell."""
     arch, path = environment.get("SGE_ARCH"), environment.get("PATH", "").split(":")
     named = [f"{root}/bin/{arch}"] if arch else sorted(map(str, Path(root, "bin").glob("*")))
-    folder = next((one for one in (*named, DEBIAN, *path) if _is_program(Path(one, "qstat"))), None)
+    folder = next(
+        (one for one in (*named, ClusterSettings(root).bin, *path) if _is_program(Path(one, "qstat"))), None
+    )
     if folder is None:
         raise SiteConfigurationError(f"qstat is neither below {root}/bin nor in PATH: this is no submit host.")
     return folder
@@ -180,17 +181,13 @@ def _cluster(settings: ClusterSettings) -> Iterator[str]:
 
 
 def _complexes(found: Survey, memory: Complex, pe: ParallelEnvironment | None, gpu: str | None) -> Iterator[str]:
-    yield "memory:"
-    yield f"  complex: {memory.name}"
-    counted, why = _counted(memory)
-    yield f"  counted: {counted}{' ' * (22 - len(counted))}# {why}"
-    yield ""
-    if gpu is not None:
-        counted, why = _counted(found.complexes[gpu])
-        yield "gpu:"
-        yield f"  complex: {gpu}"
-        yield f"  counted: {counted}{' ' * (22 - len(counted))}# {why}"
-        yield ""
+    for key, one in (("memory", memory), ("gpu", found.complexes[gpu] if gpu else None)):
+        if one is not None:
+            counted, why = _counted(one)
+            yield f"{key}:"
+            yield f"  complex: {one.name}"
+            yield f"  counted: {counted:22}# {why}"
+            yield ""
     if pe is not None:
         yield f"parallel_environment: {pe.name}"
     else:
@@ -203,7 +200,7 @@ def _rest(found: Survey, queues: Iterable[_Limits], folder: str) -> Iterator[str
     runtime = min(STARTED[1], *(one.runtime for one in queues))
     yield f'defaults: {{cores: 1, memory: {memory}, gpus: 0, runtime: "{runtime}"}}'
     yield ""
-    if known := [name for name in found.projects if names.OBJECT.fullmatch(name)]:
+    if known := _usual(found.projects):
         yield "# projects:                      # take the marks away to let people choose a project"
         yield from (f"#   {name}: {{}}" for name in known)
         yield ""
@@ -265,7 +262,7 @@ def _limits(
     cores = min(slots, queue.slots, pe.slots) if pe is not None and pe.name in queue.pe_lists else 1
     amounts = found.most(memory.name, hosts) or max((host.memory_total or 0 for host in hosts), default=0)
     whole = Memory(int(amounts) // 1024**2 * 1024**2)
-    if whole < LEAST:
+    if whole < SitePolicy.model_fields["smallest_memory"].default:
         return None
     why = "" if queue.h_rt is not None else "the queue itself has no limit of time"
     runtime = Duration(queue.h_rt) if queue.h_rt is not None else WITHOUT_LIMIT

@@ -228,7 +228,7 @@ async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[
 async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None) -> tuple[Complaint, ...]:
     """Return every complaint; raises NoAnswerError where the cluster does not answer."""
     found = [*render(policy), *compare(policy, await facts(policy, cluster))]
-    if person is not None and not any(not one.wish for one in found):
+    if person is not None and all(one.wish for one in found):
         try:
             found.extend(await verify(policy, cluster, person))
         except NoAnswerError:
