@@ -32,7 +32,7 @@ class Reports(Following):
 
     heard: bool  # whether the session itself has spoken to this hub, which proves that it lives
     _doubted: float | None  # since when another port than before is reported
-    poll_and_notify: Any
+    _looking: asyncio.Lock
     _check_pending: bool  # JupyterHub's
 
     def accept_port(self, port: int) -> bool | None:
@@ -79,6 +79,15 @@ class Reports(Following):
         line, self._line = self._line, None
         if line is not None:
             line()
+
+    async def poll_and_notify(self) -> Any:
+        """Look whether the server has ended and clean up after it, one at a time.
+
+        JupyterHub forgets its callbacks before it calls them: a second look would find nothing to wait for, and the
+        start that follows it would be cleaned up in the place of the session that has ended.
+        """
+        async with self._looking:
+            return await super().poll_and_notify()
 
     async def accept_end(self, exit_code: int) -> None:
         """Take the session's word that its server has ended: the route goes now, the job by itself."""

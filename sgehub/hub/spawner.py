@@ -72,6 +72,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self._line: Callable[[], None] | None = None
         self.last_phase: Phase | None = None
         self._gone = ""  # the tag of a start whose job has ended for certain
+        self._looking = asyncio.Lock()
         self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
 
