@@ -19,7 +19,8 @@ from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
 from sgehub.hub.ended import Ended
-from sgehub.model.policy import SitePolicy, most
+from sgehub.model.judging import most
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import FIELDS
 from sgehub.script import TEMPLATE_ERRORS, environment
 

@@ -83,8 +83,8 @@ class Reports(Following):
     async def poll_and_notify(self) -> Any:
         """Look whether the server has ended and clean up after it, one at a time.
 
-        JupyterHub forgets its callbacks before it calls them: a second look would find nothing to wait for, and the
-        start that follows it would be cleaned up in the place of the session that has ended.
+        JupyterHub forgets its callbacks before it calls them: a second look would find nothing to wait for, and
+        the start that follows it would be cleaned up in the place of the session that has ended.
         """
         async with self._looking:
             return await super().poll_and_notify()

@@ -18,7 +18,8 @@ from sgehub.gridengine.parse_qsub import Verification
 from sgehub.hub import form
 from sgehub.hub.service import cluster_of
 from sgehub.model.jobspec import resolve
-from sgehub.model.policy import SitePolicy, violations
+from sgehub.model.judging import violations
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import ComplexSite
 from sgehub.model.units import Duration, Memory

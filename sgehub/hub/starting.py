@@ -21,7 +21,8 @@ from sgehub.hub.refusals import StartFailed
 from sgehub.model import names
 from sgehub.model.job import Absent, Accounting, Job, Phase, Unknown, why_it_ended
 from sgehub.model.jobspec import JobSpec, resolve
-from sgehub.model.policy import SitePolicy, fitting_queues
+from sgehub.model.judging import fitting_queues
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import Duration
 from sgehub.script import JobScript, render_batch_script, render_job_script

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgehub.model.policy import SitePolicy, fitting_queues
+from sgehub.model.judging import fitting_queues
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import Memory
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sgehub.errors import RequestRefusedError
-from sgehub.model.policy import SitePolicy, most, wrong_defaults
+from sgehub.model.judging import most, wrong_defaults
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.siteparts import Limits, Most, Rule
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sgehub.errors import RequestRefusedError
+from sgehub.model.judging import violations, wrong_defaults
 from sgehub.model.narrowing import holding, narrowed
-from sgehub.model.policy import SitePolicy, violations, wrong_defaults
+from sgehub.model.policy import SitePolicy
 from sgehub.model.units import Duration, Memory
 from tests.unit.model.site import BASE, site
 

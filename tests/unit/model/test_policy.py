@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sgehub.errors import RequestRefusedError
 from sgehub.model.jobspec import memory_limit, resolve
-from sgehub.model.policy import fitting_queues
+from sgehub.model.judging import fitting_queues
 from tests.unit.model.site import BASE, site
 
 NAME, HOME, LOG = "sgehub-0123456789ab", "/home/alice", "/home/alice/.sgehub/log/0123456789ab.log"

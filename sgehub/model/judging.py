@@ -1,0 +1,164 @@
+"""What is wrong with a request under a policy: every reason at once, in the words of the form.
+
+The law of this file: it judges values that have types, says numbers as people write them, and knows neither the
+cluster nor how a request is put to Grid Engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sgehub.errors import Violation
+from sgehub.model.request import ResourceRequest
+from sgehub.model.siteparts import Limits
+from sgehub.model.units import Memory
+
+if TYPE_CHECKING:
+    from sgehub.model.policy import SitePolicy
+
+
+def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Return every reason why `request` is not allowed; empty means it is."""
+    if found := tuple(_beyond_any_queue(request, policy)):
+        return found
+    if request.queue is not None:
+        limits, where = policy.queues[request.queue], f" in queue {request.queue}"
+        return (*_beyond(request, limits, policy, where), *_closed_to_project(request, policy))
+    if fitting_queues(request, policy):
+        return ()
+    return tuple(_beyond(request, most(policy), policy, "")) or _not_together(request, policy)
+
+
+def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Return why `request` cannot be what the form begins with: a project that is required may be left open."""
+    if request.project is None and policy.project_required:
+        policy = policy.model_copy(update={"project_required": False})
+    return violations(request, policy)
+
+
+def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
+    """Return the queues whose maxima hold the request, in the order of the site's file."""
+    names_ = policy.queues if request.queue is None else (request.queue,)
+    project = policy.projects.get(request.project or "")
+    return tuple(
+        name
+        for name in names_
+        if not any(_beyond(request, policy.queues[name], policy, ""))
+        and (project is None or project.queues is None or name in project.queues)
+    )
+
+
+def _not_together(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
+    """Say what stands in the way where some queue offers each wish alone."""
+    if request.gpu_type and fitting_queues(request.model_copy(update={"gpu_type": None}), policy):
+        return (Violation("gpu_type", f"No queue has GPUs of type {request.gpu_type} and the rest of this."),)
+    if fitting_queues(request.model_copy(update={"project": None}), policy):
+        allowed = ", ".join(policy.projects[request.project or ""].queues or ())
+        return (Violation("project", f"Project {request.project} may use {allowed} only, which offers less."),)
+    each = "; ".join(
+        f"{name} offers at most {_words(limits)}" for name, limits in list(policy.queues.items())[:10]
+    )
+    return (Violation("", f"No queue offers all of this together: {each}."),)
+
+
+def most(policy: SitePolicy) -> Limits:
+    """Return the most that any queue offers of each, which no single queue may offer together."""
+    every = policy.queues.values()
+    return Limits(
+        cores=max(one.cores for one in every) if policy.parallel_environment else 1,
+        memory=max(one.memory for one in every),
+        gpus=max(one.gpus for one in every) if policy.gpu else 0,
+        runtime=max(one.runtime for one in every),
+    )
+
+
+def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
+    """Return what the person gets in all, headroom aside, once it is divided over slots and rounded up."""
+    if not policy.memory_is_divided:
+        return Memory(-(-request.memory.bytes // 1024) * 1024)
+    return request.memory.per_slot(request.cores).times(request.cores)
+
+
+def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    if request.cores < 1:
+        yield Violation("cores", "A session needs at least 1 core.")
+    elif request.cores > 1 and policy.parallel_environment is None:
+        yield Violation("cores", "Sessions of this cluster have 1 core: it has no parallel environment.")
+    if request.memory < policy.smallest_memory:
+        yield Violation("memory", f"A session needs at least {policy.smallest_memory} of memory.")
+    if request.gpus < 0:
+        yield Violation("gpus", "The number of GPUs cannot be negative.")
+    elif request.gpus and policy.gpu is None:
+        yield Violation("gpus", "This cluster offers no GPUs: ask for 0.")
+    elif request.cores >= 1 and request.gpus and policy.gpu and policy.gpu.counted == "slot":
+        yield from _gpus_divide(request)
+    if request.runtime < policy.shortest_runtime:
+        yield Violation("runtime", f"The shortest runtime is {policy.shortest_runtime.words()}.")
+    yield from _unknown_names(request, policy)
+
+
+def _unknown_names(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    if request.queue is not None and request.queue not in policy.queues:
+        yield Violation("queue", f"There is no queue {request.queue}. Queues are: {', '.join(policy.queues)}.")
+    if request.gpu_type is not None and request.gpu_type not in policy.gpu_types:
+        types = f"Types are: {', '.join(policy.gpu_types)}." if policy.gpu_types else "Leave it empty."
+        yield Violation("gpu_type", f"There is no type of GPU called {request.gpu_type}. {types}")
+    if request.project is not None and request.project not in policy.projects:
+        known = f"Projects are: {', '.join(policy.projects)}." if policy.projects else "Leave it empty."
+        yield Violation("project", f"There is no project {request.project}. {known}")
+    if request.project is None and policy.project_required:
+        yield Violation("project", f"Every session needs a project: {', '.join(policy.projects)}.")
+
+
+def _closed_to_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    project = policy.projects.get(request.project or "")
+    if project is not None and project.queues is not None and request.queue not in project.queues:
+        allowed = ", ".join(project.queues)
+        yield Violation("queue", f"Project {request.project} may not use {request.queue}, only {allowed}.")
+
+
+def _gpus_divide(request: ResourceRequest) -> Iterator[Violation]:
+    """Grid Engine gives every slot the same number of GPUs where the complex is counted per slot."""
+    if request.gpus % request.cores:
+        below = request.gpus // request.cores * request.cores
+        yield Violation(
+            "gpus",
+            f"Each core gets the same number of GPUs here: with {_count(request.cores, 'core')} "
+            f"ask for {below} or {below + request.cores} GPUs.",
+        )
+
+
+def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> Iterator[Violation]:
+    if request.cores > limits.cores:
+        yield Violation("cores", f"At most {_count(limits.cores, 'core')}{where}.")
+    elif memory_granted(request, policy) > limits.memory:
+        yield Violation("memory", _memory_sentence(request, limits, policy, where))
+    if request.gpus > limits.gpus:
+        yield Violation(
+            "gpus", f"At most {_count(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."
+        )
+    types = limits.gpu_types
+    if request.gpus and request.gpu_type and types is not None and request.gpu_type not in types:
+        yield Violation("gpu_type", f"No GPUs of type {request.gpu_type}{where}.")
+    if request.runtime > limits.runtime:
+        yield Violation("runtime", f"At most {limits.runtime} ({limits.runtime.words()}){where}.")
+
+
+def _memory_sentence(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> str:
+    if request.memory > limits.memory or not policy.memory_is_divided:
+        return f"At most {limits.memory} of memory{where}."
+    share = limits.memory.bytes // (request.cores * 1024) * 1024
+    return (
+        f"At most {Memory(share).times(request.cores)} of memory{where} with {request.cores} cores: "
+        f"each core's share is rounded up to whole K."
+    )
+
+
+def _words(limits: Limits) -> str:
+    cores, gpus = _count(limits.cores, "core"), _count(limits.gpus, "GPU")
+    return f"{cores}, {limits.memory}, {gpus} and {limits.runtime.words()}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
