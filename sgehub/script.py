@@ -38,6 +38,8 @@ class JobScript:
     program: str
     launch_file: str
     path: Sequence[str] = ()
+    modules: Sequence[str] = ()
+    conda: str | None = None
     prologue: str = ""
     epilogue: str = ""
 

@@ -21,6 +21,9 @@ _SHOWN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")  # hosts and others 
 _QUEUE: Final = r"[A-Za-z0-9_@*?!(][A-Za-z0-9._@*?!|&()-]*"
 _QUEUES: Final = re.compile(f"{_QUEUE}(,{_QUEUE})*")
 _RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:*?!|&()/+-]+")
+_MOMENTS: Final = re.compile(r"[bea]{1,3}")
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9.-]*")  # -M splits lists at ","
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:=+/,@-]{1,200}")
 # Measured with 8.1.9: "," and ":" split -o, "$" begins a pseudo variable such as $HOME or $JOB_ID, in -wd too.
 # Everything else is taken as it stands: blanks, quotes, backslashes, wildcards, UTF-8.
 _SPLIT: Final = re.compile(r"[,:$\x00-\x1f\x7f]")
@@ -33,6 +36,7 @@ def submit_options(spec: JobSpec) -> tuple[str, ...]:
     name or a value cannot.
     """
     return (
+        *(_word(one) for one in spec.switches),
         *("-terse", "-b", "n", "-now", "n"),
         *("-S", _path(spec.shell)),
         *("-wd", _path(spec.home)),
@@ -59,6 +63,18 @@ def _requests(spec: JobSpec) -> Iterator[str]:
         yield from ("-q", _checked(_QUEUES, spec.queue, "queue"))
     if spec.project is not None:
         yield from ("-P", _checked(_NAME, spec.project, "project"))
+    if spec.mail is not None:
+        moments, address = spec.mail
+        yield from ("-m", _checked(_MOMENTS, moments, "moment of e-mail"))
+        yield from ("-M", _checked(_ADDRESS, address, "e-mail address"))
+    if spec.reservation is not None:
+        yield from ("-ar", str(spec.reservation))
+    if spec.reserve:
+        yield from ("-R", "y")
+
+
+def _word(text: str) -> str:
+    return _checked(_WORD, text, "word of a field's options")
 
 
 def _checked(pattern: re.Pattern[str], text: str, what: str) -> str:

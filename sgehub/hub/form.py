@@ -19,9 +19,11 @@ from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
 from sgehub.hub.ended import Ended
+from sgehub.model.asking import PRESET
+from sgehub.model.clamping import Change
 from sgehub.model.judging import most
 from sgehub.model.policy import SitePolicy
-from sgehub.model.request import FIELDS
+from sgehub.model.request import EXTRA, FIELDS, parse_request
 from sgehub.script import TEMPLATE_ERRORS, environment
 
 TEMPLATE: Final = "hub/form.html"
@@ -47,9 +49,14 @@ class _Typed:
 _typed: ContextVar[_Typed | None] = ContextVar("sgehub_typed", default=None)
 
 
+def fields_of(policy: SitePolicy) -> tuple[str, ...]:
+    """Return the names of all fields that the form of a site may have: a request's, then the site's own."""
+    return (*FIELDS, *(f"{EXTRA}{name}" for name in policy.fields))
+
+
 def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) -> None:
     """Hand what was typed, and why it was refused, to `render` in the same task."""
-    kept = {name: values[name].strip(" ") for name in FIELDS if name in values}
+    kept = {name: value.strip(" ") for name, value in values.items() if name in FIELDS or name.startswith(EXTRA)}
     _typed.set(
         _Typed(
             values={name: _plain(value[:SHOWN_LIMIT]) for name, value in kept.items()},
@@ -59,21 +66,29 @@ def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) 
     )
 
 
-def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended | None = None) -> str:
+def render(
+    policy: SitePolicy,
+    defaults: Mapping[str, object],
+    *,
+    ended: Ended | None = None,
+    changes: Sequence[Change] = (),
+) -> str:
     """Return the fields as HTML, without the form around them.
 
     Shown are the values of `remember`, where there are any, else `defaults` (field -> value) below how the last
-    session `ended`. Raises SiteConfigurationError when the site's own template fails.
+    session `ended` and what had to change of its request. Raises SiteConfigurationError when the site's own
+    template fails.
     """
     if _typed.get() is not None:
-        ended = None  # the page answers what was typed: old news, or the same news twice, would hide that
+        ended, changes = (
+            None,
+            (),
+        )  # the page answers what was typed: old news, or the same news twice, would hide that
     typed = _typed.get() or _Typed({}, {}, ())
     given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
-    for name, known in (("queue", policy.queues), ("gpu_type", policy.gpu_types), ("project", policy.projects)):
-        if given.get(name) not in known:
-            given[name] = ""  # that of an older request, which the site has closed since
-    values = {name: typed.values.get(name, given.get(name, "")) for name in FIELDS}
-    problems: dict[str, list[str]] = {name: [] for name in ("", *FIELDS)}
+    fields = fields_of(policy)
+    values = {name: typed.values.get(name, given.get(name, "")) for name in fields}
+    problems: dict[str, list[str]] = {name: [] for name in ("", *fields)}
     for violation in typed.violations:
         problems[violation.field if violation.field in problems else ""].append(violation.message)
     context = {
@@ -82,8 +97,11 @@ def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended |
         "cut": {name: length for name, length in typed.lengths.items() if length > SHOWN_LIMIT},
         "shown_limit": SHOWN_LIMIT,
         "policy": policy,
+        "pes": {name: {"label": None} for name in policy.parallel_environment},
         "most": most(policy),
         "ended": ended,
+        "changes": changes,
+        "presets": presets(policy),
     }
     try:
         return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)
@@ -92,16 +110,32 @@ def render(policy: SitePolicy, defaults: Mapping[str, object], *, ended: Ended |
         raise SiteConfigurationError(f"The form cannot be rendered: {where}: {error}.") from None
 
 
-def posted(form_data: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the last value of each field of a posted form.
+def presets(policy: SitePolicy) -> dict[str, dict[str, str]]:
+    """Return the values that each preset puts into the form: of its own fields, as the form writes them."""
+    base = policy.defaults.as_options()
+    found = {}
+    for name, preset in policy.presets.items():
+        read = parse_request(preset.request, base).as_options()
+        found[name] = {field: "" if read.get(field) is None else str(read[field]) for field in preset.request}
+    return found
+
+
+def posted(form_data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dict[str, str]:
+    """Return the last value of each field of a posted form; those of a chosen preset count instead.
+
+    Only a page without scripts posts fields that differ from its preset: there, nothing else has filled them.
 
     An empty queue stays: it asks for "any that fits", also where the site's default is a certain one. Fields
     that do not exist, uploaded files among them, stay (a few, cut short) so that they are refused.
     """
-    return _last_values(form_data)
+    values = _last_values(form_data, policy)
+    preset = policy.presets.get(values.get(PRESET, ""))
+    if preset is None:
+        return values
+    return {name: value for name, value in values.items() if name not in preset.request}
 
 
-def linked(query_data: Mapping[str, Sequence[object]], handler: Any) -> dict[str, str]:
+def linked(query_data: Mapping[str, Sequence[object]], handler: Any, policy: SitePolicy) -> dict[str, str]:
     """Return the last value of each option of a link, without those that do not begin with "opt-".
 
     JupyterHub has taken the prefix off, and passes other arguments of the address if none has it.
@@ -109,7 +143,7 @@ def linked(query_data: Mapping[str, Sequence[object]], handler: Any) -> dict[str
     if handler is not None:
         address = handler.request.query_arguments
         query_data = {name: values for name, values in query_data.items() if LINK_PREFIX + name in address}
-    return _last_values(query_data)
+    return _last_values(query_data, policy)
 
 
 def options_given(handler: Any) -> bool:
@@ -139,9 +173,10 @@ def _environment(folders: tuple[str, ...]) -> Environment:
     return environment(folders, html=True)
 
 
-def _last_values(data: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    taken = {name: _text(data[name][-1]) for name in FIELDS if data.get(name)}
-    unknown = (name for name in data if name not in FIELDS and name != XSRF)
+def _last_values(data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dict[str, str]:
+    fields = (*fields_of(policy), PRESET)
+    taken = {name: _text(data[name][-1]) for name in fields if data.get(name)}
+    unknown = (name for name in data if name not in fields and name != XSRF)
     for name in islice(unknown, UNKNOWN_LIMIT):
         taken[name[:NAME_LIMIT]] = "".join(map(_text, data[name][-1:]))[:SHOWN_LIMIT]
     return taken

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sgehub.errors import RequestRefusedError
+from sgehub.errors import RequestRefusedError, Violation
 from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.service import ClusterService
+from sgehub.model.asking import PRESET
+from sgehub.model.clamping import clamped
+from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 
@@ -23,6 +26,7 @@ class Gate:
     """The part of a spawner that judges requests. `accepted` is the last accepted one, {} before the first."""
 
     user: Any
+    name: str
     site: str
     log: Any
     handler: Any
@@ -44,9 +48,11 @@ class Gate:
         """Judge `user_options`, whatever way they came; every way in ends here. Raises RequestRefused."""
         given = form.options_given(self.handler)
         try:
-            return self._judge(self.user_options if given else self._options_kept())
+            request = self._judge(self.user_options if given else self._options_kept())
+            self._refuse_one_more()
         except RequestRefusedError as error:
             raise RequestRefused(error) from None
+        return request
 
     def _options_kept(self) -> object:
         """Return what a start without options means: the last accepted request.
@@ -62,13 +68,43 @@ class Gate:
             return self.accepted
         return self.user_options or self.accepted
 
+    def _refuse_one_more(self) -> None:
+        """Refuse a session beyond those that the site allows one person at once.
+
+        A session counts from its submission until its job has ended, or is being ended.
+        """
+        allowed = self.policy.sessions_per_person
+        if allowed is None:
+            return
+        service = self.service
+        others = {
+            entry.server
+            for entry in service.ledger.entries(self.user.name)
+            if entry.server != self.name and not service.ends.has(entry.record.tag)
+        }
+        if len(others) >= allowed:
+            named = ", ".join(name or "the default one" for name in sorted(others))
+            raise RequestRefusedError(
+                (
+                    Violation(
+                        "",
+                        f"You may have {counted(allowed, 'session')} at once, and have: {named}. Stop one first.",
+                    ),
+                )
+            )
+
     def _judge(self, raw: object) -> ResourceRequest:
         return self.policy.parse(raw, compat.request_defaults(self))
 
     async def get_options_form(self) -> str:
-        """Return the form, filled with what was typed a moment ago, else with the last accepted request."""
+        """Return the form, filled with what was typed a moment ago, else with the last accepted request.
+
+        Of that, what the site no longer allows is made to fit, and said.
+        """
         await self.service.people.learn(self.user.name)
-        return form.render(self.policy, {**self._fresh(), **self.accepted}, ended=self.last_end)
+        policy = self.policy
+        last, changes = clamped({**self._fresh(), **self.accepted}, policy)
+        return form.render(policy, last.as_options(), ended=self.last_end, changes=changes)
 
     @property
     def last_end(self) -> Ended | None:
@@ -85,15 +121,16 @@ class Gate:
 
     def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Read and judge the posted form at once: a later refusal would never come back to it."""
-        return self._read(form.posted(form_data))
+        return self._read(form.posted(form_data, self.policy))
 
     def options_from_query(self, query_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Fill the form from a link, and never start anything: any page can make a browser follow a link."""
-        values = form.linked(query_data, self.handler)
+        values = form.linked(query_data, self.handler, self.policy)
         if values:
             # What the link does not name is judged by the defaults, so that is what the form must show.
             fresh = {name: "" if value is None else str(value) for name, value in self._fresh().items()}
-            self._read({**fresh, **values})
+            preset = form.presets(self.policy).get(values.get(PRESET, ""), {})
+            self._read({**fresh, **preset, **values})
             raise LinkOpened("The form is filled from the link. Look it over, then press Start.")
         raise LinkOpened("")
 

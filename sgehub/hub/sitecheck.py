@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,13 +18,14 @@ from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnviron
 from sgehub.gridengine.parse_qsub import Verification
 from sgehub.hub import form
 from sgehub.hub.service import cluster_of
+from sgehub.hub.surroundings import job_script
 from sgehub.model.jobspec import resolve
 from sgehub.model.judging import violations
 from sgehub.model.policy import SitePolicy
-from sgehub.model.request import ResourceRequest
+from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.siteparts import ComplexSite
 from sgehub.model.units import Duration, Memory
-from sgehub.script import JobScript, render_job_script
+from sgehub.script import render_job_script
 
 ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
 # Limits that Grid Engine multiplies by the slots of a job on a host by itself; queue_conf(5), RESOURCE LIMITS.
@@ -45,12 +47,12 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a cluster has, as far as a site's file speaks of it. `pe` is the one that the file names."""
+    """What a cluster has, as far as a site's file speaks of it. `pes` exist and are named there."""
 
     complexes: Mapping[str, Complex]
     queue_names: tuple[str, ...]
     queues: Mapping[str, ClusterQueue]
-    pe: ParallelEnvironment | None
+    pes: Mapping[str, ParallelEnvironment]
     projects: tuple[str, ...]
 
 
@@ -83,12 +85,12 @@ async def facts(policy: SitePolicy, cluster: Cluster) -> Facts:
     queues = {one.name: one for one in await cluster.queues(known)}
     if missing := set(known) - set(queues):
         raise NoAnswerError(f"Grid Engine named the queue {min(missing)} and did not show it.")
-    pe = policy.parallel_environment
+    pes = [await cluster.parallel_environment(name) for name in policy.parallel_environment]
     return Facts(
         complexes=await cluster.complexes(),
         queue_names=names,
         queues=queues,
-        pe=await cluster.parallel_environment(pe) if pe else None,
+        pes={one.name: one for one in pes if one is not None},
         projects=await cluster.project_names() if policy.projects else (),
     )
 
@@ -97,20 +99,26 @@ def compare(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
     """Yield everything in the site's file that the cluster does not have or cannot give."""
     by_any_name = {**{one.shortcut: one for one in found.complexes.values()}, **found.complexes}
     yield from _complexes(policy, by_any_name)
-    if policy.parallel_environment and found.pe is None:
-        yield Complaint(("parallel_environment",), f"there is none called {policy.parallel_environment}.")
-    elif found.pe is not None and found.pe.allocation_rule != ONE_HOST:
-        yield Complaint(
-            ("parallel_environment",),
-            f"{found.pe.name} may spread slots over hosts (allocation_rule {found.pe.allocation_rule}), and a "
-            f"session uses one only: choose one with {ONE_HOST}.",
-            wish=True,
-        )
+    yield from _pes(policy, found)
     for name in policy.queues:
         yield from _queue(name, policy, found)
     for name in policy.projects:
         if name not in found.projects:
             yield Complaint(("projects", name), f"there is no such project. {_known(found.projects)}")
+
+
+def _pes(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
+    for name in policy.parallel_environment:
+        pe = found.pes.get(name)
+        if pe is None:
+            yield Complaint(("parallel_environment",), f"there is none called {name}.")
+        elif pe.allocation_rule != ONE_HOST:
+            yield Complaint(
+                ("parallel_environment",),
+                f"{name} may spread slots over hosts (allocation_rule {pe.allocation_rule}), and a session uses "
+                f"one only: choose one with {ONE_HOST}.",
+                wish=True,
+            )
 
 
 def _complexes(policy: SitePolicy, known: Mapping[str, Complex]) -> Iterator[Complaint]:
@@ -123,7 +131,16 @@ def _complexes(policy: SitePolicy, known: Mapping[str, Complex]) -> Iterator[Com
             path = ("gpu", "types", kind, "adds", name)
             added = known.get(name)
             if added is None or not added.requestable:
-                yield Complaint(path, "there is no such complex." if added is None else "it cannot be requested.")
+                yield _no_request(path, added, name)
+    for field, one_field in policy.fields.items():
+        for name in sorted(one_field.complexes):
+            added = known.get(name)
+            if added is None or not added.requestable:
+                yield _no_request(("fields", field), added, name)
+
+
+def _no_request(path: tuple[str, ...], known: Complex | None, name: str) -> Complaint:
+    return Complaint(path, f"there is no complex {name}." if known is None else f"{name} cannot be requested.")
 
 
 def _complex(
@@ -157,11 +174,12 @@ def _queue(name: str, policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
         yield Complaint((*path, "runtime"), f"the queue's own h_rt is {Duration(queue.h_rt)}.")
     if limits.cores > queue.slots:
         yield Complaint((*path, "cores"), f"none of its hosts has more than {queue.slots} slots.")
-    if limits.cores > 1 and found.pe is not None:
-        if found.pe.name not in queue.pe_lists:
-            yield Complaint((*path, "cores"), f"it does not offer the parallel environment {found.pe.name}.")
-        elif limits.cores > found.pe.slots:
-            yield Complaint((*path, "cores"), f"{found.pe.name} has {found.pe.slots} slots in all.")
+    offered = [pe for pe in found.pes.values() if pe.name in queue.pe_lists]
+    if limits.cores > 1 and found.pes and not offered:
+        names = " or ".join(found.pes)
+        yield Complaint((*path, "cores"), f"it does not offer the parallel environment {names}.")
+    elif limits.cores > 1 and offered and limits.cores > (most := max(pe.slots for pe in offered)):
+        yield Complaint((*path, "cores"), f"{offered[0].name} has {most} slots in all.")
 
 
 def _known(names: tuple[str, ...]) -> str:
@@ -170,10 +188,15 @@ def _known(names: tuple[str, ...]) -> str:
 
 
 def render(policy: SitePolicy) -> Iterator[Complaint]:
-    """Yield which of the site's templates fail, job script and form: with undefined names as errors."""
-    session = policy.session
-    job = JobScript(HOME, f"{session.folder}/python", f"{session.folder}/sgehub-session", f"{HOME}/run/{TAG}.json")
-    yield from _attempt(lambda: render_job_script(job, [Path(folder) for folder in policy.template_folders]))
+    """Yield which of the site's templates fail, the job script of each environment and the form.
+
+    Undefined names are errors.
+    """
+    folders = [Path(folder) for folder in policy.template_folders]
+    for name in policy.environments or (None,):
+        request = policy.defaults.model_copy(update={"environment": name})
+        job = job_script(policy, request, home=HOME, launch_file=f"{HOME}/run/{TAG}.json")
+        yield from _attempt(partial(render_job_script, job, folders))
     yield from _attempt(lambda: form.render(policy, policy.defaults.as_options()))
 
 
@@ -199,8 +222,11 @@ async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Com
 
 
 def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest | None]]:
-    """Yield the defaults, and the most of each queue, with the keys that say so; None if no request fits."""
+    """Yield the defaults, the presets, and the most of each queue, with their keys; None if no request fits."""
     yield ("defaults",), next(_allowed([policy.defaults], policy), None)
+    for name, preset in policy.presets.items():
+        request = parse_request(preset.request, policy.defaults.as_options())
+        yield ("presets", name), next(_allowed([request], policy), None)
     for name, limits in policy.queues.items():
         each = limits.memory.bytes // (limits.cores * 1024) * 1024  # a share is rounded up to whole K
         most = {"cores": limits.cores, "memory": Memory(each * limits.cores), "runtime": limits.runtime}

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from sgehub.errors import ClusterError, SgehubError, SiteConfigurationError
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.client import Submission
-from sgehub.hub import compat, telling
+from sgehub.hub import compat, surroundings, telling
 from sgehub.hub.ended import with_report
 from sgehub.hub.news import heard
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
+from sgehub.hub.surroundings import job_script
 from sgehub.model import names
 from sgehub.model.job import Absent, Accounting, Job, Phase, Unknown, why_it_ended
 from sgehub.model.jobspec import JobSpec, resolve
@@ -25,7 +26,7 @@ from sgehub.model.judging import fitting_queues
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import Duration
-from sgehub.script import JobScript, render_batch_script, render_job_script
+from sgehub.script import render_batch_script, render_job_script
 
 if TYPE_CHECKING:
     from sgehub.hub.spawner import SGESpawner
@@ -65,22 +66,20 @@ def submission(
     return Submission(
         tag=record.tag,
         options=(*compat.extra_options(spawner), *submit_options(spec)),
-        script=_script(spawner, record, spec),
+        script=_script(spawner, record, spec, request),
         launch=launch(spawner, record),
         folder=record.folder,
         keep_logs=service.policy.session.keep_logs,
     )
 
 
-def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec) -> str:
-    session = spawner.service.policy.session
-    job = JobScript(
+def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec, request: ResourceRequest) -> str:
+    job = job_script(
+        spawner.policy,
+        request,
         home=spec.home,
-        python=f"{session.folder}/python",
-        program=f"{session.folder}/sgehub-session",
         launch_file=f"{record.folder}/run/{record.tag}.json",
-        path=session.path,
-        prologue="\n".join(part for part in (session.prologue, spawner.req_prologue) if part),
+        prologue=spawner.req_prologue,
         epilogue=spawner.req_epilogue,
     )
     custom = compat.custom_script(spawner)
@@ -92,12 +91,12 @@ def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec) -> str:
 def launch(spawner: SGESpawner, record: SessionRecord) -> dict[str, Any]:
     """Return what the session program is told, secrets included."""
     session = spawner.service.policy.session
-    environment = spawner.get_env()
+    environment = {**spawner.get_env(), **surroundings.variables(spawner.policy, spawner.accepted)}
     api = environment["JUPYTERHUB_API_URL"]
     return {
         "tag": record.tag,
         "environment": environment,
-        "command": [*spawner.cmd, *spawner.get_args()],
+        "command": surroundings.command(spawner.policy, spawner.accepted, [*spawner.cmd, *spawner.get_args()]),
         "ports": list(session.ports),
         "report": {
             "port": f"{api}/batchspawner",

@@ -16,7 +16,11 @@ from sgehub.model.units import Memory
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What qsub is asked for. `resources` are hard requests; `queue` may list several, joined by commas."""
+    """What qsub is asked for. `resources` are hard requests; `queue` may list several, joined by commas.
+
+    `mail` is an address and at what moments it is written to (qsub -m); `switches` are the administrator's own
+    words for qsub; `reserve` asks that smaller jobs do not always overtake this one (-R y).
+    """
 
     name: str
     slots: int
@@ -28,6 +32,10 @@ class JobSpec:
     log: str
     shell: str = "/bin/bash"
     notify: bool = True
+    mail: tuple[str, str] | None = None
+    reservation: int | None = None
+    reserve: bool = False
+    switches: tuple[str, ...] = ()
 
 
 def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: str, log: str) -> JobSpec:
@@ -35,13 +43,24 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
     return JobSpec(
         name=name,
         slots=request.cores,
-        pe=policy.parallel_environment if request.cores > 1 else None,
+        pe=(request.pe or policy.parallel_environment[0]) if request.cores > 1 else None,
         resources=tuple(_resources(request, policy)),
-        queue=",".join(fitting_queues(request, policy)) or None,
+        queue=_queues(request, policy),
         project=request.project,
         home=home,
         log=log,
+        mail=(policy.mail.when, request.mail) if policy.mail and request.mail else None,
+        reservation=request.reservation,
+        reserve=policy.reserve_from is not None and request.cores >= policy.reserve_from,
+        switches=tuple(word for name, value in request.extra for word in policy.fields[name].switches(value)),
     )
+
+
+def _queues(request: ResourceRequest, policy: SitePolicy) -> str | None:
+    """Return the queues that the job names: all that it fits in, none where resources alone are to decide."""
+    if request.queue is None and not policy.name_queues:
+        return None
+    return ",".join(fitting_queues(request, policy)) or None
 
 
 def memory_limit(request: ResourceRequest, policy: SitePolicy) -> Memory:
@@ -57,4 +76,6 @@ def _resources(request: ResourceRequest, policy: SitePolicy) -> list[tuple[str, 
         found.append((policy.gpu.complex, str(each)))
         if request.gpu_type is not None:
             found.extend(policy.gpu_types[request.gpu_type].adds.items())
+    for name, value in request.extra:
+        found.extend(policy.fields[name].requests(value).items())
     return found

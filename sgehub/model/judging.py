@@ -6,12 +6,13 @@ cluster nor how a request is put to Grid Engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sgehub.errors import Violation
-from sgehub.model.request import ResourceRequest
-from sgehub.model.siteparts import Limits
+from sgehub.model.request import EXTRA, ResourceRequest
+from sgehub.model.siteparts import HOME, USERNAME, Limits
 from sgehub.model.units import Memory
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
     """Return every reason why `request` is not allowed; empty means it is."""
     if found := tuple(_beyond_any_queue(request, policy)):
+        return found
+    project = policy.projects.get(request.project or "")
+    if project is not None and (
+        found := tuple(
+            _beyond(request, most(policy).under(project.most), policy, f" for project {request.project}")
+        )
+    ):
         return found
     if request.queue is not None:
         limits, where = policy.queues[request.queue], f" in queue {request.queue}"
@@ -83,7 +91,7 @@ def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
 def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
     if request.cores < 1:
         yield Violation("cores", "A session needs at least 1 core.")
-    elif request.cores > 1 and policy.parallel_environment is None:
+    elif request.cores > 1 and not policy.parallel_environment:
         yield Violation("cores", "Sessions of this cluster have 1 core: it has no parallel environment.")
     if request.memory < policy.smallest_memory:
         yield Violation("memory", f"A session needs at least {policy.smallest_memory} of memory.")
@@ -96,19 +104,71 @@ def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[
     if request.runtime < policy.shortest_runtime:
         yield Violation("runtime", f"The shortest runtime is {policy.shortest_runtime.words()}.")
     yield from _unknown_names(request, policy)
+    yield from _not_offered(request, policy)
 
 
 def _unknown_names(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
-    if request.queue is not None and request.queue not in policy.queues:
-        yield Violation("queue", f"There is no queue {request.queue}. Queues are: {', '.join(policy.queues)}.")
-    if request.gpu_type is not None and request.gpu_type not in policy.gpu_types:
-        types = f"Types are: {', '.join(policy.gpu_types)}." if policy.gpu_types else "Leave it empty."
-        yield Violation("gpu_type", f"There is no type of GPU called {request.gpu_type}. {types}")
-    if request.project is not None and request.project not in policy.projects:
-        known = f"Projects are: {', '.join(policy.projects)}." if policy.projects else "Leave it empty."
-        yield Violation("project", f"There is no project {request.project}. {known}")
+    pes = policy.parallel_environment
+    for field, known, noun, nouns in (
+        ("queue", policy.queues, "queue", "Queues"),
+        ("gpu_type", policy.gpu_types, "type of GPU called", "Types"),
+        ("project", policy.projects, "project", "Projects"),
+        ("pe", pes, "parallel environment", "Parallel environments"),
+        ("environment", policy.environments, "environment", "Environments"),
+        ("interface", policy.interfaces, "interface", "Interfaces"),
+    ):
+        chosen = getattr(request, field)
+        if chosen is not None and chosen not in known:
+            others = f"{nouns} are: {', '.join(known)}." if known else "Leave it empty."
+            yield Violation(field, f"There is no {noun} {chosen}. {others}")
     if request.project is None and policy.project_required:
         yield Violation("project", f"Every session needs a project: {', '.join(policy.projects)}.")
+
+
+def _not_offered(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    """Yield what this site does not offer of folders, e-mail, reservations and fields of its own."""
+    if request.folder is not None and not any(_is_below(request.folder, one) for one in policy.working_folders):
+        yield Violation("folder", _folders_sentence(policy))
+    if request.mail is not None:
+        if policy.mail is None:
+            yield Violation("mail", "This site sends no e-mail: leave it empty.")
+        elif policy.mail.domains and request.mail.rpartition("@")[2].lower() not in policy.mail.domains:
+            yield Violation("mail", f"Write an address at {' or '.join(policy.mail.domains)}.")
+    if request.reservation is not None and not policy.advance_reservations:
+        yield Violation("reservation", "This site offers no advance reservations: leave it empty.")
+    chosen = dict(request.extra)
+    for name, field in policy.fields.items():
+        if trouble := field.trouble(chosen.pop(name, "")):
+            yield Violation(f"{EXTRA}{name}", trouble)
+    for name in chosen:
+        known = f"Those of this site are: {', '.join(policy.fields)}." if policy.fields else "This site has none."
+        yield Violation("", f"There is no field {EXTRA}{name}. {known}")
+
+
+def _is_below(folder: str, allowed: str) -> bool:
+    """Tell whether a folder is an allowed one or below it: {home} stands for relative paths.
+
+    It is no matter of safety, since a session is the person's own, so that any name will do for {username}.
+    """
+    if allowed.startswith(HOME):
+        wanted, inside = allowed[len(HOME) :].strip("/"), folder.removeprefix("~").lstrip("/")
+        if folder.startswith("/"):
+            return False
+        return not wanted or inside == wanted or inside.startswith(f"{wanted}/")
+    pattern = re.escape(allowed.rstrip("/")).replace(re.escape(USERNAME), "[^/]+")
+    return re.fullmatch(f"{pattern}(/.*)?", folder) is not None
+
+
+def _folders_sentence(policy: SitePolicy) -> str:
+    if not policy.working_folders:
+        return "Sessions open in the home folder here: leave it empty."
+    words = [
+        f"of your home{one[len(HOME) :]}, written without the part before it, such as projects/x"
+        if one.startswith(HOME)
+        else f"below {one.replace(USERNAME, 'NAME')}"
+        for one in policy.working_folders
+    ]
+    return f"Write a folder {', or one '.join(words)}."
 
 
 def _closed_to_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
@@ -118,25 +178,31 @@ def _closed_to_project(request: ResourceRequest, policy: SitePolicy) -> Iterator
         yield Violation("queue", f"Project {request.project} may not use {request.queue}, only {allowed}.")
 
 
+def _beyond_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
+    project = policy.projects.get(request.project or "")
+    if project is not None:
+        yield from _beyond(request, most(policy).under(project.most), policy, f" for project {request.project}")
+
+
 def _gpus_divide(request: ResourceRequest) -> Iterator[Violation]:
     """Grid Engine gives every slot the same number of GPUs where the complex is counted per slot."""
     if request.gpus % request.cores:
         below = request.gpus // request.cores * request.cores
         yield Violation(
             "gpus",
-            f"Each core gets the same number of GPUs here: with {_count(request.cores, 'core')} "
+            f"Each core gets the same number of GPUs here: with {counted(request.cores, 'core')} "
             f"ask for {below} or {below + request.cores} GPUs.",
         )
 
 
 def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where: str) -> Iterator[Violation]:
     if request.cores > limits.cores:
-        yield Violation("cores", f"At most {_count(limits.cores, 'core')}{where}.")
+        yield Violation("cores", f"At most {counted(limits.cores, 'core')}{where}.")
     elif memory_granted(request, policy) > limits.memory:
         yield Violation("memory", _memory_sentence(request, limits, policy, where))
     if request.gpus > limits.gpus:
         yield Violation(
-            "gpus", f"At most {_count(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."
+            "gpus", f"At most {counted(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."
         )
     types = limits.gpu_types
     if request.gpus and request.gpu_type and types is not None and request.gpu_type not in types:
@@ -156,9 +222,10 @@ def _memory_sentence(request: ResourceRequest, limits: Limits, policy: SitePolic
 
 
 def _words(limits: Limits) -> str:
-    cores, gpus = _count(limits.cores, "core"), _count(limits.gpus, "GPU")
+    cores, gpus = counted(limits.cores, "core"), counted(limits.gpus, "GPU")
     return f"{cores}, {limits.memory}, {gpus} and {limits.runtime.words()}"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return number and noun as people say them: "1 core", "2 cores"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

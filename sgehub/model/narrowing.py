@@ -6,14 +6,18 @@ it never allows what the site's own does not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
-from sgehub.errors import RequestRefusedError
-from sgehub.model.judging import most, wrong_defaults
+from sgehub.model.clamping import clamped
+from sgehub.model.consistency import CHOICES
+from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
-from sgehub.model.request import ResourceRequest, parse_request
-from sgehub.model.siteparts import Limits, Most, Rule
+from sgehub.model.request import parse_request
+from sgehub.model.sitechoices import PresetSite
+from sgehub.model.siteparts import Most, Rule
+
+VALUES: Final = ("project_required", "sessions_per_person")
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -26,26 +30,19 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     rules = [policy.rules[number] for number in numbers]
     if not rules:
         return policy
-    queues = _last(rules, "queues")
-    projects = _last(rules, "projects")
-    required = _last(rules, "project_required")
     limit = Most(**{key: value for rule in rules for key, value in rule.most if value is not None})
-    changed = policy.model_copy(
-        update={
-            "queues": {
-                name: _under(limits, limit)
-                for name, limits in policy.queues.items()
-                if queues is None or name in queues
-            },
-            "projects": {
-                name: one for name, one in policy.projects.items() if projects is None or name in projects
-            },
-            "project_required": policy.project_required if required is None else required,
-            "rules": (),
-        }
-    )
+    kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
+    kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
+    said = {key: value for key in VALUES if (value := _last(rules, key)) is not None}
+    locked = {**policy.locked, **{key: value for rule in rules for key, value in rule.locked.items()}}
+    changed = policy.model_copy(update={**kept, **said, "locked": locked, "rules": ()})
     wished = {key: value for rule in rules for key, value in rule.defaults.items()}
-    return changed.model_copy(update={"defaults": _fitting(wished, changed)})
+    base = policy.defaults.as_options()
+    changed = changed.model_copy(update={"defaults": parse_request(locked, base)})
+    defaults, _ = clamped({**base, **wished}, changed)
+    changed = changed.model_copy(update={"defaults": defaults})
+    presets = {name: one for name, one in changed.presets.items() if _fits(one, changed)}
+    return changed.model_copy(update={"presets": presets})
 
 
 def _last(rules: Sequence[Rule], key: str) -> Any:
@@ -53,34 +50,10 @@ def _last(rules: Sequence[Rule], key: str) -> Any:
     return said[-1] if said else None
 
 
-def _under(limits: Limits, limit: Most) -> Limits:
-    """Return a queue's maxima under those of a rule."""
-    lower = {key: min(getattr(limits, key), value) for key, value in limit if value is not None}
-    return limits.model_copy(update=lower)
+def _only(choices: Mapping[str, Any], named: Collection[str] | None) -> dict[str, Any]:
+    return {name: one for name, one in choices.items() if named is None or name in named}
 
 
-def _fitting(wished: dict[str, object], policy: SitePolicy) -> ResourceRequest:
-    """Return the defaults with a rule's wishes, as far as they fit; at worst the least that a session can be."""
-    base = policy.defaults
-    at_most = most(policy)
-    clamped = {
-        "cores": min(base.cores, at_most.cores),
-        "memory": min(base.memory, at_most.memory),
-        "gpus": min(base.gpus, at_most.gpus),
-        "runtime": min(base.runtime, at_most.runtime),
-        "queue": base.queue if base.queue in policy.queues else None,
-        "project": base.project if base.project in policy.projects else None,
-    }
-    try:
-        first = parse_request(wished, base.model_copy(update=clamped).as_options())
-    except RequestRefusedError:  # refused when the site's file was read
-        first = base.model_copy(update=clamped)
-    least = {"cores": 1, "memory": policy.smallest_memory, "gpus": 0, "runtime": policy.shortest_runtime}
-    for one in (
-        first,
-        base.model_copy(update=clamped),
-        base.model_copy(update={**clamped, **least, "queue": None}),
-    ):
-        if not wrong_defaults(one, policy):
-            return one
-    return first
+def _fits(preset: PresetSite, policy: SitePolicy) -> bool:
+    request = parse_request({**preset.request, **policy.locked}, policy.defaults.as_options())
+    return not wrong_defaults(request, policy)

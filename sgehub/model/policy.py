@@ -6,18 +6,26 @@ Knows nothing of files, which `siteconfig` reads; `judging` says what is wrong w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model import consistency, names
-from sgehub.model.judging import violations
-from sgehub.model.request import FIELDS, ResourceRequest, parse_request
+from sgehub.model.asking import asked
+from sgehub.model.request import FIELDS, ResourceRequest
+from sgehub.model.sitechoices import (
+    EnvironmentSite,
+    ExtraField,
+    FieldText,
+    InterfaceSite,
+    MailSite,
+    PresetSite,
+)
 from sgehub.model.siteparts import (
     Closed,
     ClusterSite,
     DurationValue,
+    Folder,
     GpuSite,
     GpuType,
     Limits,
@@ -28,6 +36,15 @@ from sgehub.model.siteparts import (
     SessionSite,
 )
 from sgehub.model.units import Duration, Memory
+
+
+def _check_field(name: str) -> str:
+    if name not in FIELDS:
+        raise ValueError(f"There is no such field of a request. Fields are: {', '.join(FIELDS)}.")
+    return name
+
+
+FieldName = Annotated[str, AfterValidator(_check_field)]
 
 
 class SitePolicy(Closed):
@@ -41,13 +58,54 @@ class SitePolicy(Closed):
     ]
     gpu: GpuSite | None = None
     parallel_environment: Annotated[
-        names.ObjectName | None, Field(description="PE for more than one core; none: one core only.")
-    ] = None
+        tuple[names.ObjectName, ...],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+        Field(description="PE for more than one core, or a list to choose from; none: one core only."),
+    ] = ()
     queues: Annotated[dict[names.ObjectName, Limits], Field(min_length=1, description="Queues and their maxima.")]
     projects: Annotated[
         dict[names.ObjectName, ProjectSite], Field(description="Projects to choose from; none: nobody is asked.")
-    ] = {}  # noqa: RUF012 - pydantic copies defaults
+    ] = {}
     project_required: Annotated[bool, Field(description="Whether every session needs a project.")] = False
+    environments: Annotated[
+        dict[names.ObjectName, EnvironmentSite],
+        Field(description="Software environments to choose from; the first is the default."),
+    ] = {}
+    interfaces: Annotated[
+        dict[names.ObjectName, InterfaceSite],
+        Field(description="Interfaces to choose from; the first is the default."),
+    ] = {}
+    working_folders: Annotated[
+        list[Folder],
+        Field(description="Folders in which a session may open; may hold {home}, {username}. None: home only."),
+    ] = []
+    mail: MailSite | None = None
+    advance_reservations: Annotated[
+        bool, Field(description="Whether people may name an advance reservation (qrsub).")
+    ] = False
+    reserve_from: Annotated[
+        int | None,
+        Field(ge=1, le=100_000, description="Sessions of so many slots ask for a reservation (qsub -R y)."),
+    ] = None
+    name_queues: Annotated[
+        bool,
+        Field(description="Whether jobs name the queues they fit in; else resources alone decide (no qsub -q)."),
+    ] = True
+    fields: Annotated[
+        dict[names.ObjectName, ExtraField], Field(description="Further fields of the form, and what they add.")
+    ] = {}
+    presets: Annotated[
+        dict[names.ObjectName, PresetSite], Field(description="Requests to start with a single click.")
+    ] = {}
+    locked: Annotated[
+        dict[str, Any], Field(description="Fields of a request that nobody can change, and their values.")
+    ] = {}
+    sessions_per_person: Annotated[
+        int | None, Field(ge=1, le=1_000, description="Sessions that each may have at once.")
+    ] = None
+    texts: Annotated[
+        dict[FieldName, FieldText], Field(description="Labels and help of the form's own fields.")
+    ] = {}
     rules: Annotated[
         tuple[Rule, ...], Field(description="What is narrower for some people; the last counts.")
     ] = ()
@@ -62,15 +120,15 @@ class SitePolicy(Closed):
     hosts: Annotated[
         dict[names.HostName, names.HostName],
         Field(description="From Grid Engine's host name to the name or address the proxy can reach."),
-    ] = {}  # noqa: RUF012 - as above
+    ] = {}
     template_folders: Annotated[
         list[names.AbsolutePath],
         Field(description="Folders with the site's own templates, searched before those of sgehub."),
-    ] = []  # noqa: RUF012 - as above
+    ] = []
     helper: Annotated[
         list[str],
         Field(min_length=1, description="How sgehub-as-user is called; {person} stands for the account."),
-    ] = ["sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user"]  # noqa: RUF012 - as above
+    ] = ["sudo", "-n", "-H", "-u", "{person}", "/opt/sgehub/bin/sgehub-as-user"]
 
     @property
     def memory_is_divided(self) -> bool:
@@ -88,26 +146,8 @@ class SitePolicy(Closed):
         return self
 
     def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:
-        """Read and judge a request from anywhere; raises RequestRefusedError with every reason at once."""
-        fallback = {**self.defaults.as_options(), **(defaults or {})}
-        try:
-            request = parse_request(raw, fallback)
-        except RequestRefusedError as error:
-            raise RequestRefusedError((*error.violations, *self._further(raw, fallback, error))) from None
-        found = violations(request, self)
-        if found:
-            raise RequestRefusedError(found)
-        return request
+        """Read and judge a request from anywhere; raises RequestRefusedError with every reason at once.
 
-    def _further(
-        self, raw: object, fallback: Mapping[str, object], error: RequestRefusedError
-    ) -> tuple[Violation, ...]:
-        """Judge the fields that could be read where others could not: nobody corrects in two rounds."""
-        unreadable = {one.field for one in error.violations}
-        fields = raw if isinstance(raw, Mapping) else {}
-        readable = {name: fields[name] for name in FIELDS if name in fields and name not in unreadable}
-        try:
-            request = parse_request(readable, fallback)
-        except RequestRefusedError:
-            return ()
-        return tuple(one for one in violations(request, self) if one.field in readable)
+        `defaults` are fields that stand in for those of the site where `raw` names none.
+        """
+        return asked(self, raw, defaults or {})

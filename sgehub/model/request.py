@@ -1,4 +1,4 @@
-"""A request in a person's words: cores, memory, GPUs and their type, runtime, queue, project.
+"""A request in a person's words: cores, memory, GPUs, runtime, queue, project, environment, and what a site adds.
 
 Every way in (form, link, REST, stored options, another account's start) ends in `parse_request`; what it
 returns has types and no more. Whether it is *allowed* is `policy`'s to say. Input is never echoed in full.
@@ -10,15 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model import names
 from sgehub.model.units import Duration, Memory
 
+EXTRA: Final = "extra."  # stands before the name of a field of the site's own
+TEXT_LIMIT: Final = 200  # characters of a folder, an address or a value of a field of the site's own
+_EXTRAS_LIMIT: Final = 100  # fields of the site's own in one request
 ECHO_LIMIT: Final = 40  # characters of a person's input that may come back in a message
 T = TypeVar("T", Memory, Duration)
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+# What qsub -M takes as one address: RFC 5321's dot-string without what shells, lists or options know.
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,200}")
 
 
 def echo(value: object) -> str:
@@ -84,10 +89,61 @@ def _said(value: object) -> str:
     return f"A value of type {type(value).__name__}"
 
 
+def _number(value: object) -> int | None:
+    if value is None or value == "":
+        return None
+    number = _whole_number(value)
+    if not 0 < number < 10**9:
+        raise ValueError(f"{_said(str(number))} is not the number of an advance reservation.")
+    return number
+
+
+def _folder(value: object) -> str | None:
+    """Read a path that no program takes for anything else; whether it may be used is `judging`'s to say."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{_said(value)} is not the path of a folder.")  # noqa: TRY004 - as above
+    path = value.strip(" ")
+    if len(path) > TEXT_LIMIT or not path.isprintable() or "$" in path or path.startswith("-"):
+        raise ValueError(f"{echo(value)} is not the path of a folder.")
+    if ".." in path.split("/"):
+        raise ValueError('Write the path of the folder itself, without "..".')
+    return path.rstrip("/") or "/"
+
+
+def _address(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and len(value) <= TEXT_LIMIT and _ADDRESS.fullmatch(value.strip(" ")):
+        return value.strip(" ")
+    raise ValueError(f"{_said(value)} is not an e-mail address.")
+
+
+def _extras(value: object) -> tuple[tuple[str, str], ...]:
+    """Read the fields of the site's own: names and values as plain text, in the order of the names."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f'There is no field "extra": write {EXTRA}NAME.')  # noqa: TRY004 - as above
+    found: dict[str, str] = {}
+    for name, one in value.items():
+        text = {True: "yes", False: "", None: ""}.get(one, one) if one is None or isinstance(one, bool) else one
+        text = str(text) if isinstance(text, int) else text
+        if not isinstance(name, str) or not names.OBJECT.fullmatch(name) or len(found) >= _EXTRAS_LIMIT:
+            raise ValueError(f"There is no field {echo(f'{EXTRA}{name}')}.")
+        if not isinstance(text, str) or len(text) > TEXT_LIMIT:
+            raise ValueError(f"{_said(one)} cannot be the value of {EXTRA}{name}.")
+        if text.strip(" "):
+            found[name] = text.strip(" ")
+    return tuple(sorted(found.items()))
+
+
 class ResourceRequest(BaseModel):
     """What one start asks for. `memory` is the total of the session; None means "any" or, of projects, none.
 
-    `gpu_type` means nothing without GPUs.
+    `gpu_type` means nothing without GPUs, `pe` nothing with one core. `folder` is absolute or below the home
+    folder. `extra` holds what was chosen in fields of the site's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -99,13 +155,34 @@ class ResourceRequest(BaseModel):
     queue: Annotated[str | None, BeforeValidator(_name_of("queue"))] = None
     gpu_type: Annotated[str | None, BeforeValidator(_name_of("type of GPU"))] = None
     project: Annotated[str | None, BeforeValidator(_name_of("project"))] = None
+    pe: Annotated[str | None, BeforeValidator(_name_of("parallel environment"))] = None
+    environment: Annotated[str | None, BeforeValidator(_name_of("environment"))] = None
+    interface: Annotated[str | None, BeforeValidator(_name_of("interface"))] = None
+    folder: Annotated[str | None, BeforeValidator(_folder)] = None
+    mail: Annotated[str | None, BeforeValidator(_address)] = None
+    reservation: Annotated[int | None, BeforeValidator(_number)] = None
+    extra: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_extras)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_extras(cls, raw: object) -> object:
+        """Take "extra.NAME", as forms and links write it, for a part of `extra`."""
+        if not isinstance(raw, Mapping):
+            return raw
+        flat = {key for key in raw if isinstance(key, str) and key.startswith(EXTRA)}
+        if not flat:
+            return raw
+        extras = {key[len(EXTRA) :]: raw[key] for key in flat}
+        rest = {key: value for key, value in raw.items() if key not in flat}
+        nested = rest.get("extra", ())
+        return {**rest, "extra": {**extras, **dict(nested)} if isinstance(nested, Mapping | tuple) else nested}
 
     def as_options(self) -> dict[str, Any]:
         """Return the request as JSON-ready user_options that `parse_request` reads back unchanged."""
-        return self.model_dump()
+        return {**self.model_dump(exclude={"extra"}), **{EXTRA + name: value for name, value in self.extra}}
 
 
-FIELDS: Final = tuple(ResourceRequest.model_fields)
+FIELDS: Final = tuple(name for name in ResourceRequest.model_fields if name != "extra")
 
 
 def parse_request(raw: object, defaults: Mapping[str, object]) -> ResourceRequest:
@@ -126,7 +203,7 @@ def _violation(error: Any) -> Violation:
     """Translate one of pydantic's findings."""
     field = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "value_error":
-        return Violation(field, str(error["ctx"]["error"]))
+        return Violation("" if field == "extra" else field, str(error["ctx"]["error"]))
     if field in FIELDS:
         return Violation(field, f'The field "{field}" is missing.')
     return Violation("", f"There is no field {echo(field)}. Fields are: {', '.join(FIELDS)}.")

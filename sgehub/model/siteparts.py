@@ -6,15 +6,18 @@ Closed, frozen models that know nothing of files; `policy` puts them together an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sgehub.model import names
 from sgehub.model.units import Duration, Memory
+
+HOME: Final = "{home}"  # stand for a person's own in folders
+USERNAME: Final = "{username}"
 
 
 def _reader(parse: Callable[[str], Any], kind: type) -> Callable[[object], Any]:
@@ -33,8 +36,11 @@ DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Dura
 
 
 def _check_folder(pattern: str) -> str:
-    names.check_path(pattern.replace("{home}", "/home/x").replace("{username}", "x"))
+    names.check_path(pattern.replace(HOME, "/home/x").replace(USERNAME, "x"))
     return pattern
+
+
+Folder = Annotated[str, AfterValidator(_check_folder)]
 
 
 def error_at(key: str, sentence: str, *above: str) -> PydanticCustomError:
@@ -123,6 +129,15 @@ class GpuSite(ComplexSite):
     ] = {}
 
 
+class Most(Closed):
+    """The most that one session of some people or some project may ask for, whatever the queue has."""
+
+    cores: Annotated[int | None, Field(ge=1, le=100_000, description="Most slots of one session.")] = None
+    memory: Annotated[MemoryValue | None, Field(description="Most memory of one session, in all.")] = None
+    gpus: Annotated[int | None, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = None
+    runtime: Annotated[DurationValue | None, Field(description="Longest runtime.")] = None
+
+
 class ProjectSite(Closed):
     """A project (qsub -P) that people can choose."""
 
@@ -131,6 +146,7 @@ class ProjectSite(Closed):
         list[names.ObjectName] | None,
         Field(min_length=1, description="The only queues that this project may use; by default all."),
     ] = None
+    most: Most = Most()
 
 
 class Limits(Closed):
@@ -147,14 +163,10 @@ class Limits(Closed):
         DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
     ] = Duration(12 * 3600)
 
-
-class Most(Closed):
-    """The most that one session of some people may ask for, whatever the queue has."""
-
-    cores: Annotated[int | None, Field(ge=1, le=100_000, description="Most slots of one session.")] = None
-    memory: Annotated[MemoryValue | None, Field(description="Most memory of one session, in all.")] = None
-    gpus: Annotated[int | None, Field(ge=0, le=1_000, description="Most GPUs of one session.")] = None
-    runtime: Annotated[DurationValue | None, Field(description="Longest runtime.")] = None
+    def under(self, most: Most) -> Limits:
+        """Return these limits where none is above `most`."""
+        lower = {key: min(getattr(self, key), value) for key, value in most if value is not None}
+        return self.model_copy(update=lower)
 
 
 class Rule(Closed):
@@ -173,15 +185,30 @@ class Rule(Closed):
     project_required: Annotated[
         bool | None, Field(description="Whether each of their sessions needs a project.")
     ] = None
+    environments: Annotated[
+        list[names.ObjectName] | None, Field(min_length=1, description="The only environments to choose from.")
+    ] = None
+    interfaces: Annotated[
+        list[names.ObjectName] | None, Field(min_length=1, description="The only interfaces to choose from.")
+    ] = None
+    presets: Annotated[list[names.ObjectName] | None, Field(description="The only presets; []: none.")] = None
+    sessions_per_person: Annotated[
+        int | None, Field(ge=1, le=1_000, description="Sessions that each may have at once.")
+    ] = None
     most: Most = Most()
+    locked: Annotated[
+        dict[str, Any], Field(description="Fields of a request that they cannot change, and their values.")
+    ] = {}
     defaults: Annotated[
         dict[str, Any], Field(description="Fields of a request that their form begins with instead of the site's.")
     ] = {}
 
-    def unknown(self, queues: Collection[str], projects: Collection[str]) -> tuple[str, str] | None:
+    def unknown(self, known: Mapping[str, Collection[str]]) -> tuple[str, str] | None:
         """Return key and name of what it names and the site does not have, None if there is nothing."""
-        named = (("queues", self.queues or (), queues), ("projects", self.projects or (), projects))
-        return next(((key, one) for key, ours, known in named for one in ours if one not in known), None)
+        return next(
+            ((key, one) for key, ours in known.items() for one in getattr(self, key) or () if one not in ours),
+            None,
+        )
 
     def holds_for(self, person: str, groups: Collection[str]) -> bool:
         """Tell whether it is about this person, who is in these groups."""
@@ -204,13 +231,13 @@ class SessionSite(Closed):
     prologue: Annotated[
         str, Field(description="Lines of bash run before the server starts (modules, conda …).")
     ] = ""
+    epilogue: Annotated[str, Field(description="Lines of bash run after the server has ended.")] = ""
     ports: Annotated[
         tuple[int, int],
         Field(description="First and last port that servers listen on; open these to the hub."),
     ] = (20000, 29999)
     secrets: Annotated[
-        str,
-        AfterValidator(_check_folder),
+        Folder,
         Field(description="Folder of secrets and logs that hub and hosts share; may hold {home}, {username}."),
     ] = "{home}/.sgehub"
     log_limit: Annotated[MemoryValue, Field(description="A job log is cut when it grows beyond this.")] = Memory(

@@ -140,7 +140,7 @@ def expected(policy: SitePolicy, raw: dict, home: str, tag: str) -> list[str]:
         *("-terse", "-b", "n", "-now", "n", "-S", "/bin/bash", "-wd", home, "-j", "y"),
         *("-o", f"{home}/.sgehub/log/{tag}.log", "-N", f"sgehub-{tag}", "-r", "n", "-notify"),
         *("-l", ",".join(wanted)),
-        *(["-pe", policy.parallel_environment, str(cores)] if cores > 1 else []),
+        *(["-pe", policy.parallel_environment[0], str(cores)] if cores > 1 else []),
         *("-q", ",".join(queues)),
         *(["-P", project] if project else []),
     ]

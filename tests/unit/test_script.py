@@ -164,3 +164,58 @@ def test_a_batch_script_that_fails_is_the_sites_error(source):
     """Unknown variables are never empty text."""
     with pytest.raises(SiteConfigurationError):
         render_batch_script(source, VARIABLES)
+
+
+def launched(tmp_path, job, **env):
+    """Run a job whose Python prints PATH and CONDA_PREFIX, and return what came out."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "PATH=$PATH"\necho "CONDA=$CONDA_PREFIX"\n')
+    python.chmod(0o755)
+    values = {name: getattr(job, name) for name in job.__slots__}
+    return run(JobScript(**{**values, "python": str(python), "home": str(tmp_path)}), **env)
+
+
+def test_modules_are_loaded_in_order():
+    """By the function that the host has; a name is one word whatever it holds."""
+    module = 'module() { echo "module:$*"; }; export -f module'
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'{module}; /bin/bash -c "$SCRIPT"'],
+        env={"PATH": "/usr/bin:/bin", "SCRIPT": render_job_script(with_(modules=["cuda/12.1", "a b"]))},
+        text=True,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout.splitlines()[1:3] == ["module:load cuda/12.1", "module:load a b"]
+
+
+def test_a_module_that_cannot_be_loaded_ends_the_job_with_a_sentence(tmp_path):
+    """A server without what it was chosen for would fail later, and without a word."""
+    done = launched(tmp_path, with_(modules=["cuda/12.1"]))
+    assert done.returncode == 1
+    assert done.stdout.startswith("sgehub: the module cuda/12.1 cannot be loaded on ")
+
+
+def test_a_conda_environment_is_activated_by_its_own_script(tmp_path):
+    """That of the environment, or of the installation that it is part of; the prologue comes after it."""
+    env = tmp_path / "conda root" / "envs" / "ml"
+    (env / "bin").mkdir(parents=True)
+    script = tmp_path / "conda root" / "bin" / "activate"
+    script.parent.mkdir()
+    script.write_text('export CONDA_PREFIX="$1" ACTIVATED=1 PATH="$1/bin:$PATH"\n')
+    done = launched(
+        tmp_path, with_(conda=str(env), prologue='echo "A=$ACTIVATED"'), CONDA_PREFIX="/of/the/submitter"
+    )
+    assert done.stdout.splitlines()[0] == "A=1"
+    assert f"CONDA={env}" in done.stdout.splitlines()
+    script.unlink()
+    done = launched(tmp_path, with_(conda=str(env)))
+    assert f"PATH={env}/bin:/usr/bin:/bin" in done.stdout.splitlines()
+    assert f"CONDA={env}" in done.stdout.splitlines()
+
+
+def test_a_conda_environment_that_is_not_there_ends_the_job_with_a_sentence(tmp_path):
+    """On this host, perhaps: the sentence names it."""
+    done = launched(tmp_path, with_(conda="/no/such"))
+    assert done.returncode == 1
+    assert done.stdout.startswith("sgehub: the conda environment /no/such is not on ")

@@ -82,7 +82,7 @@ def described(found: Survey) -> SitePolicy:
         complexes=found.complexes,
         queue_names=tuple(one.name for one in found.queues),
         queues={one.name: one for one in found.queues},
-        pe=next((one for one in found.pes if one.name == policy.parallel_environment), None),
+        pes={one.name: one for one in found.pes if one.name in policy.parallel_environment},
         projects=found.projects,
     )
     assert list(sitecheck.compare(policy, facts)) == []
@@ -95,7 +95,7 @@ def test_a_proposal_is_what_the_cluster_has():
     assert (policy.memory[0].complex, policy.memory[0].counted) == ("h_vmem", "slot")
     assert policy.gpu is not None
     assert (policy.gpu.complex, policy.gpu.counted) == ("gpu", "job")
-    assert policy.parallel_environment == "smp"
+    assert policy.parallel_environment == ("smp",)
     offered = {
         name: (one.cores, str(one.memory), one.gpus, str(one.runtime)) for name, one in policy.queues.items()
     }
@@ -149,7 +149,7 @@ def test_each_kind_of_memory_is_counted_as_grid_engine_does(complexes: list, val
 def test_without_a_parallel_environment_on_one_host_there_is_one_core():
     """An environment that spreads slots would give cores that a session cannot use."""
     policy = described(replace(SURVEY, pes=(pe("mpi", "$round_robin"),)))
-    assert policy.parallel_environment is None
+    assert policy.parallel_environment == ()
     assert {one.cores for one in policy.queues.values()} == {1}
 
 

@@ -104,7 +104,7 @@ async def test_a_file_that_fits_its_cluster_has_no_mistakes():
         (
             {"gpu": {**BASE["gpu"], "types": {"x": {"adds": {"model": "x"}}}}},
             "gpu.types.x.adds.model",
-            "there is no such complex",
+            "there is no complex model.",
         ),
         ({"projects": {"physics": {}}}, "projects.physics", "There are: astro."),
         (

@@ -65,6 +65,26 @@ def test_an_empty_request_means_the_defaults():
         ("queue", "a.q,b.q"),
         ("queue", 7),
         ("queue", "'; rm -rf /"),
+        ("environment", "ml;id"),
+        ("interface", {"lab": 1}),
+        ("pe", "smp 4"),
+        ("folder", "../../etc"),
+        ("folder", "a/../b"),
+        ("folder", "$HOME/x"),
+        ("folder", "-wd"),
+        ("folder", "a\nb"),
+        ("folder", "a\u202eb"),
+        ("folder", "x" * 201),
+        ("folder", ["x"]),
+        ("mail", "a@b@c"),
+        ("mail", "alice@lab.test,bob@lab.test"),
+        ("mail", "alice@lab.test\nx"),
+        ("mail", "-M@lab.test"),
+        ("mail", "alice"),
+        ("mail", "a@" + "b" * 200),
+        ("reservation", "1;2"),
+        ("reservation", "1.5"),
+        ("reservation", -3),
     ],
 )
 def test_wrong_values_are_refused_beside_their_field(field, value):
@@ -79,7 +99,8 @@ def test_wrong_values_are_refused_beside_their_field(field, value):
 def test_all_reasons_come_at_once():
     """Nobody corrects four mistakes in four attempts."""
     raw = {"cores": "x", "memory": "x", "gpus": "x", "runtime": "x", "queue": "x y", "nodes": 1}
-    raw |= {"gpu_type": "$(id)", "project": 7}
+    raw |= {"gpu_type": "$(id)", "project": 7, "pe": "a b", "environment": "-", "interface": [], "folder": "../x"}
+    raw |= {"mail": "root", "reservation": "-1"}
     assert set(refused(raw)) == {*FIELDS, ""}
 
 
@@ -128,3 +149,55 @@ def test_nothing_but_a_request_or_a_refusal_comes_out(raw):
     else:
         assert set(raw) <= set(FIELDS)
         assert request.queue is None or request.queue.isascii()
+
+
+def test_what_was_chosen_of_the_sites_own_fields_is_read_and_stored():
+    """Flat as forms and links write it, or as one part; a tick is "yes", nothing is nothing."""
+    request = parse_request(
+        {"extra.licence": "yes", "extra.quick": True, "extra.off": False, "extra.n": 7}, DEFAULTS
+    )
+    assert request.extra == (("licence", "yes"), ("n", "7"), ("quick", "yes"))
+    assert parse_request(request.as_options(), DEFAULTS) == request
+    assert parse_request({"extra": {"licence": "yes"}}, DEFAULTS).extra == (("licence", "yes"),)
+    assert parse_request({}, {**DEFAULTS, "extra.licence": "yes"}).extra == (("licence", "yes"),)
+    assert parse_request({"extra.licence": ""}, {**DEFAULTS, "extra.licence": "yes"}).extra == ()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"extra.": "x"},
+        {"extra.a b": "x"},
+        {"extra.$(id)": "x"},
+        {"extra.x": ["y"]},
+        {"extra.x": 1.5},
+        {"extra.x": "y" * 201},
+        {"extra": "x"},
+        {"extra": [("a", "b")]},
+        {"extra": {7: "x"}},
+        {"extra": {"x": {"y": "z"}}},
+        {f"extra.n{n}": "x" for n in range(101)},
+        {"extra": "x", "extra.y": "z"},
+    ],
+)
+def test_fields_of_no_sites_own_are_refused(raw):
+    """One sentence, whatever stood there."""
+    found = refused(raw)
+    assert list(found) == [""]
+    assert len(found[""]) < 300
+    assert found[""].isascii()
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("projects/x/", "projects/x"),
+        (" /scratch/alice ", "/scratch/alice"),
+        ("~/a b", "~/a b"),
+        ("/", "/"),
+        ("", None),
+    ],
+)
+def test_folders_are_read_as_they_are(typed, read):
+    """Without the blanks around them and the slash at their end."""
+    assert parse_request({"folder": typed}, DEFAULTS).folder == read
