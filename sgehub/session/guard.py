@@ -2,6 +2,8 @@
 
 Law: forked before there are threads; passes signals and the exit code on. Only when the session program was
 killed does it act: it tells the hub, ends the server that was left alone, and holds the server's port meanwhile.
+What it needs for that it hears over a socket that nobody else has: a secret is never on a command line, in an
+environment or in a file for its sake.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from sgehub.session.child import END_SECONDS, signal_group
 from sgehub.session.launch import Launch, remove_launch
@@ -24,7 +27,33 @@ _FIRST_SECONDS = 2.0  # to tell the hub while the server still holds its port
 _MORE_SECONDS = 30.0  # to tell it while only we hold it: the hub may be starting again
 _LOOK = 0.05
 _MOST_SOCKETS = 4
+_MOST_BYTES = 16384  # of one message, which arrives whole or not at all
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What of a launch is needed at its end: whom to tell, by which secret, and which launch file to remove."""
+
+    end_url: str
+    token: str = field(repr=False)
+    file: tuple[int, int]
+
+    @classmethod
+    def of(cls, launch: Launch) -> Duty:
+        """Take it from a launch."""
+        return cls(launch.end_url, launch.token, launch.file)
+
+    @classmethod
+    def read(cls, words: str) -> Duty:
+        """Read what `words` returns."""
+        inode, modified, end_url, token = words.split(" ", 3)
+        return cls(end_url, token, (int(inode), int(modified)))
+
+    def words(self) -> str:
+        """Return it as one line. A URL of a launch file has no spaces, a token may."""
+        inode, modified = self.file
+        return f"{inode} {modified} {self.end_url} {self.token}"
 
 
 class Guard:
@@ -35,15 +64,24 @@ class Guard:
 
     def watch(self, pid: int, sockets: Sequence[socket.socket]) -> None:
         """Say which server would be left alone, and which sockets hold its port."""
-        with suppress(OSError):  # the guard was killed
-            socket.send_fds(self._line, [str(pid).encode()], [one.fileno() for one in sockets])
+        self._send(f"server {pid}", [one.fileno() for one in sockets])
+
+    def begin_anew(self, launch: Launch) -> None:
+        """Say that this launch has taken the place of the one before, whose server has ended."""
+        self._send(f"launch {Duty.of(launch).words()}", [])
+
+    def _send(self, message: str, descriptors: list[int]) -> None:
+        data = message.encode("ascii")
+        if len(data) <= _MOST_BYTES:
+            with suppress(OSError):  # the guard was killed
+                socket.send_fds(self._line, [data], descriptors)
 
 
-def guarded(session: Callable[[Guard], int], take_over: Callable[[int, int], None]) -> int:
+def guarded(launch: Launch, session: Callable[[Guard], int], take_over: Callable[[Duty, int, int], None]) -> int:
     """Run `session` in a child and return its exit code, 128 + N if signal N has killed it.
 
-    Then, before that, `take_over` is called with this code and the server's process id, 0 if there is none.
-    `session` unblocks the signals that `Wakeups` handles, by making one.
+    Then, before that, `take_over` is called with what is to be done for the last launch, this code and the
+    server's process id, 0 if there is none. `session` unblocks the signals that `Wakeups` handles, by making one.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # none is lost between parent and child
@@ -56,11 +94,11 @@ def guarded(session: Callable[[Guard], int], take_over: Callable[[int, int], Non
     ours.close()
     _pass_signals_to(child)
     with theirs:
-        server, held = _listen(theirs)
+        duty, server, held = _listen(theirs, Duty.of(launch))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code < 0:
             code = 128 - code
-            take_over(code, server)
+            take_over(duty, code, server)
         for descriptor in held:
             os.close(descriptor)
     return code
@@ -86,23 +124,31 @@ def _pass_signals_to(child: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
-def _listen(line: socket.socket) -> tuple[int, list[int]]:
-    """Wait until the session program is gone; return the last server it named, and its port's descriptors."""
+def _listen(line: socket.socket, duty: Duty) -> tuple[Duty, int, list[int]]:
+    """Wait until the session program is gone; return what it last said of launch, server and the port's sockets.
+
+    `duty` is the first launch's.
+    """
     pid, held = 0, list[int]()
     while True:
-        data, descriptors, _, _ = socket.recv_fds(line, 32, _MOST_SOCKETS)
+        data, descriptors, _, _ = socket.recv_fds(line, _MOST_BYTES, _MOST_SOCKETS)
         if not data:
-            return pid, held
+            return duty, pid, held
         for descriptor in held:
             os.close(descriptor)
-        pid, held = int(data), descriptors
+        held = descriptors
+        about, _, words = data.decode("ascii").partition(" ")
+        if about == "launch":
+            duty, pid = Duty.read(words), 0
+        else:
+            pid = int(words)
 
 
-def end_for(launch: Launch, path: str, log: JobLog, code: int, server: int) -> None:
+def end_for(duty: Duty, path: str, log: JobLog, code: int, server: int) -> None:
     """Do for a killed session program what it would have done. `path` is the launch file."""
-    told = report_end(launch.end_url, launch.token, code, _FIRST_SECONDS)
+    told = report_end(duty.end_url, duty.token, code, _FIRST_SECONDS)
     log.say(f"the session program was killed (exit code {code}); ending the server.")
-    remove_launch(path, launch)
+    remove_launch(path, duty.file)
     if server:
         until = time.monotonic() + END_SECONDS
         signal_group(server, signal.SIGTERM)
@@ -110,4 +156,4 @@ def end_for(launch: Launch, path: str, log: JobLog, code: int, server: int) -> N
             time.sleep(_LOOK)
         signal_group(server, signal.SIGKILL)
     if not told:
-        report_end(launch.end_url, launch.token, code, _MORE_SECONDS)
+        report_end(duty.end_url, duty.token, code, _MORE_SECONDS)

@@ -150,8 +150,8 @@ def read_launch(path: str) -> Launch:
     )
 
 
-def remove_launch(path: str, launch: Launch) -> None:
-    """Remove the launch file, unless it is another one by now.
+def remove_launch(path: str, file: tuple[int, int]) -> None:
+    """Remove the launch file, unless it is another one by now. `file` is the launch's.
 
     A job that Grid Engine runs again gets a new one, perhaps while the old run is still ending on another host.
     The file is opened for the comparison, because NFS then asks the server and not its memory.
@@ -159,7 +159,7 @@ def remove_launch(path: str, launch: Launch) -> None:
     with suppress(OSError):
         descriptor = os.open(path, _OPEN)
         try:
-            same = _identity(os.fstat(descriptor)) == launch.file
+            same = _identity(os.fstat(descriptor)) == file
         finally:
             os.close(descriptor)
         if same:

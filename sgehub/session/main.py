@@ -85,12 +85,13 @@ class Session:
 
     def forget(self) -> None:
         """Remove the launch file."""
-        remove_launch(self.path, self.launch)
+        remove_launch(self.path, self.launch.file)
 
     def run(self) -> int:
         """Start the server, once more if its secrets were those of a run before; return the job's exit code."""
         code = self._start()
         while self.newer is not None:
+            self.guard.begin_anew(self.newer)
             self.launch, self.newer = self.newer, None
             code = self._start()
         return code
@@ -252,4 +253,4 @@ def _guarded(launch: Launch, path: str) -> int:
         finally:
             running.forget()
 
-    return guarded(session, lambda code, server: end_for(launch, path, log, code, server))
+    return guarded(launch, session, lambda duty, code, server: end_for(duty, path, log, code, server))

@@ -7,13 +7,17 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from sgehub.session.guard import Duty
 from sgehub.session.ports import Hold, held, is_free
 
 from .conftest import EVERYWHERE, alive, until
+
+NEWER = "tok-of-this-run"
 
 
 def bind(port: int, address: str = EVERYWHERE, *, reuse: bool = True, listen: bool = True) -> socket.socket:
@@ -135,6 +139,34 @@ def test_a_session_that_is_killed_before_its_server_listens_is_reported(job, hub
     assert job.end() == 137
     assert [path for path, _, _ in hub.posts] == ["/end"]
     assert not alive(job.notes("pid")[0])
+
+
+def test_a_session_that_is_killed_after_it_began_anew_is_reported_with_the_newer_secrets(job, hub):
+    """Those of the run before are worth nothing; the guard hears the newer ones where nobody else does."""
+    hub.answers["/port"] = [403, 503]
+    job.start("listen", environment={"RESTARTED": "1"}.items())
+    until(lambda: "waiting for the hub to write its launch file anew" in job.text())
+    job.write("listen", token=NEWER)
+    until(lambda: len(hub.bodies("/port")) > 1)
+    assert job.launch.exists()
+    family = [job.process.pid, program_of(job).pid]
+    open_to_others = [
+        Path(f"/proc/{pid}/{name}").read_bytes() for pid in family for name in ("cmdline", "environ")
+    ]
+    program_of(job).kill()
+    assert job.end() == 137
+    ends = [(token, body) for path, token, body in hub.posts if path == "/end"]
+    assert ends == [(f"token {NEWER}", {"exit_code": 137})]
+    assert not job.launch.exists()
+    assert not any(map(alive, job.notes("pid")))
+    assert not [text for text in [*open_to_others, job.log.read_bytes()] if NEWER.encode() in text]
+
+
+def test_what_the_guard_hears_of_a_launch_is_what_its_end_needs():
+    """A token may have spaces; what a launch says beside that stays where it is."""
+    duty = Duty("http://127.0.0.1:8081/hub/api/sgehub/end", "a token of words", (7, 1763740000123456789))
+    assert Duty.read(duty.words()) == duty
+    assert duty.token not in repr(duty)
 
 
 def test_the_port_is_held_while_the_hub_does_not_answer(job, hub):

@@ -126,11 +126,11 @@ def test_only_the_file_that_was_read_is_removed(tmp_path):
     launch = read_launch(write(path, GOOD))
     write(tmp_path / "draft", GOOD)
     (tmp_path / "draft").rename(path)
-    remove_launch(str(path), launch)
+    remove_launch(str(path), launch.file)
     assert path.exists()
-    remove_launch(str(path), read_launch(str(path)))
+    remove_launch(str(path), read_launch(str(path)).file)
     assert not path.exists()
-    remove_launch(str(path), launch)
+    remove_launch(str(path), launch.file)
 
 
 def test_only_a_job_that_runs_again_waits_for_its_file(tmp_path):
