@@ -1,4 +1,4 @@
-"""Which ports a start accepts: one, and another only for a new run that the job table shows."""
+"""What a session tells its spawner: one port, and another only for a new run that the table shows; and its end."""
 
 from __future__ import annotations
 
@@ -193,3 +193,30 @@ async def test_a_server_that_ends_by_itself_ends_the_start(spawner, cluster):
     await spawner.accept_end(3)
     with pytest.raises(StartFailed, match="ended at once, with exit status 3"):
         await asyncio.wait_for(waiting, 10)
+
+
+async def test_who_looks_while_an_ended_session_is_cleaned_up_waits_for_that(spawner):
+    """A start that is pressed meanwhile looks, too: it would be cleaned up in the place of the session."""
+    spawner.record = None  # it has ended
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    events = []
+
+    async def clean_up() -> None:
+        begun.set()
+        await goes_on.wait()
+        events.append("cleaned up")
+
+    async def look() -> int | None:
+        ended = await spawner.poll_and_notify()
+        events.append("looked")
+        return ended
+
+    spawner.add_poll_callback(clean_up)
+    first = asyncio.ensure_future(spawner.poll_and_notify())
+    await asyncio.wait_for(begun.wait(), 10)
+    second = asyncio.ensure_future(look())
+    await asyncio.wait([second], timeout=0.1)
+    assert events == []
+    goes_on.set()
+    assert await asyncio.wait_for(asyncio.gather(first, second), 10) == [0, 0]
+    assert events == ["cleaned up", "looked"]
