@@ -43,6 +43,7 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.2
 _OVERLAP_SECONDS = 5.0  # in which a run that Grid Engine takes off its host learns that; the file is not for it
 _NEWER_SECONDS = 60.0  # until the hub has written a launch file for this run
 _NEWER_LOOK = 0.5
+_DISOWNED_LOOK = 5.0  # between looks for the launch file of a run that the hub has accepted and refuses now
 _SHARE = 0.02  # of a processor, for looking whether the server listens
 _HUBS = ("JUPYTERHUB_", "JPY_")  # of another session, perhaps the one this job was submitted in
 _SITES = "JUPYTERHUB_SINGLEUSER_"  # how the server is to run, which the job's prologue may say
@@ -164,12 +165,13 @@ class Session:
                 if self.wakeups.announced and not announced:
                     announced = True
                     self.log.say("Grid Engine has announced a suspension or a soft limit; the session goes on.")
-                if report.refusal:
-                    return self._refused(server, report.refusal)
+                if refusal := report.refusal or self._replaced(report.disowned):
+                    report.stop()
+                    return self._refused(server, refusal)
                 if self.wakeups.ending:
                     report.stop()
                     return self._end(server)
-                self.wakeups.wait()
+                self.wakeups.wait(_DISOWNED_LOOK if report.disowned and self._again else None)
         finally:
             report.stop()
         self._ended(code)  # first of all: the port is ours only as long as we run
@@ -177,17 +179,30 @@ class Session:
         server.clear()
         return code
 
+    @property
+    def _again(self) -> bool:
+        """Whether Grid Engine runs this job again."""
+        return is_another_run(self.inherited.get("RESTARTED", ""))
+
+    def _replaced(self, disowned: int | None) -> int | None:
+        """Return the status of a no that is final although the hub has said yes before, None if there is none.
+
+        A hub that has just started may take the secrets of the run before, until the table shows it that this is
+        another run. Then it writes newer ones. A hub that only forgot the session writes none, and ends nothing.
+        """
+        newer = disowned and self._again and newer_launch(self.path, self.launch)
+        return disowned if newer else None
+
     def _refused(self, server: Server, status: int) -> int:
         """End the server, and wait for newer secrets if Grid Engine runs this job again.
 
         A run that ended before it reached the hub leaves its own behind, and the hub replaces them as soon as it
         sees the run after it.
         """
-        again = is_another_run(self.inherited.get("RESTARTED", ""))
-        then = "waiting for the hub to write its launch file anew" if again else "it ends"
+        then = "waiting for the hub to write its launch file anew" if self._again else "it ends"
         self.log.say(f"the hub has refused this session (HTTP {status}); {then}.")
         server.end()
-        if again:
+        if self._again:
             self.newer = self._await_newer()
         if self.newer is not None:
             return 1

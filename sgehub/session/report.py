@@ -110,7 +110,8 @@ class PortReport:
     `done` is called at the first answer; then `accepted` is True, or False with `refusal` the status of a final
     no. With `line` (a sentence's way into the log) the answer is the session's line: whenever it breaks, the
     port is reported again, and a hub that knew this session once cannot refuse it any more, only be asked less
-    often: it may have been given an old copy of its database.
+    often: it may have been given an old copy of its database. `disowned` is the status of such a no as long as
+    it is the last answer, and `done` is called at each.
     """
 
     def __init__(
@@ -118,10 +119,10 @@ class PortReport:
     ) -> None:
         self.accepted = False
         self.refusal: int | None = None
+        self.disowned: int | None = None
         self._call = (url, token, {"port": port})
         self._done = done
         self._line = line
-        self._said = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="report")
         self._thread.start()
@@ -158,11 +159,14 @@ class PortReport:
 
     def _hear(self, status: int) -> None:
         if self.accepted:
-            if is_refusal(status) and not self._said and self._line is not None:
+            before, self.disowned = self.disowned, status if is_refusal(status) else None
+            if self.disowned is None:
+                return
+            if before is None and self._line is not None:
                 self._line(
                     f"the hub does not know this session any more (HTTP {status}); asking again every minute."
                 )
-            self._said = is_refusal(status)
+            self._done()
         elif status in _OK:
             self.accepted = True
             self._done()

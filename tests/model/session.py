@@ -13,6 +13,7 @@ PAUSES: Final = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between reports that n
 REFUSED: Final = 60.0  # seconds until a session that the hub has known before asks a hub that refuses it again
 PATIENCE: Final = 180  # looks, a second each, for the launch file of another run
 OVERLAP, NEWER = 5.0, 60.0  # seconds from when, and until when, a refused run looks for a newer launch file
+DISOWNED = 5.0  # seconds between looks for a newer launch file of a run that was accepted and is refused now
 KEEPALIVE: Final = 120.0  # seconds after which a kernel gives a silent connection up
 
 
@@ -28,6 +29,7 @@ class Session:
         self.since = 0.0  # when it was last able to begin to answer
         self.code = 137  # its exit code, once it is over
         self.accepted = False
+        self.disowned = False  # accepted before, and refused the last time
         self.line: Line | None = None
         self._reporting = False
         self._tries = 0
@@ -79,24 +81,50 @@ class Session:
         if not self.awake or not self.serving or self.line is not None or self._reporting:
             return
         self._reporting = True
-        self._cluster.observer.report_port(self, self.port, self._answered)
+        launch = self.launch
+
+        def answered(status: int | None) -> None:
+            if launch is self.launch:  # else it began anew meanwhile
+                self._answered(status)
+
+        self._cluster.observer.report_port(self, self.port, answered)
 
     def _answered(self, status: int | None) -> None:
         self._reporting = False
-        if self.over or self.job.over:
+        if self.over or self.job.over or not self.serving:
             return
+        refused = status in (400, 403, 404, 409)
+        known = not self.disowned
+        if status is not None:
+            self.disowned = refused and self.accepted
         if status == 200:
             self.accepted = True
             self._tries = 0
-            self.job.launch = None
+            if not self._replaced:  # a file that the hub has written since is left
+                self.job.launch = None
             return
-        refused = status in (400, 403, 404, 409)
-        if refused and not self.accepted:
+        if refused and (not self.accepted or self._replaced):
             self._refused(status)
             return
-        if refused:
+        if refused and known:
+            self._look_whether_replaced(status)
+        if refused and not (known and self.job.runs):  # else newer secrets may come in a moment
             self._cluster.observer.session_refused(self.job, status)
         self._again(REFUSED if refused else None)
+
+    @property
+    def _replaced(self) -> bool:
+        """Whether the hub has written newer secrets for a run that began with those of the one before."""
+        newer = self.job.launch
+        return self.job.runs > 0 and newer is not None and newer is not self.launch
+
+    def _look_whether_replaced(self, status: int) -> None:
+        if not self.job.runs or not self.disowned or not self.serving or self.over or self.job.over:
+            return
+        if self.awake and self._replaced:
+            self._refused(status)
+        else:
+            self._cluster.after(DISOWNED, lambda: self._look_whether_replaced(status))
 
     def _refused(self, status: int) -> None:
         """End, or begin once more with what the hub writes for this run: the secrets were those of one before."""
@@ -117,6 +145,7 @@ class Session:
         newer = self.job.launch
         if newer is not None and newer is not self.launch:
             self.launch = newer
+            self.accepted = self.disowned = self._reporting = False
             self.port += 5
             self._cluster.after(SERVER_START, self.listen)
         elif self._cluster.clock.now > until:

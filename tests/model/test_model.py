@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -9,8 +10,10 @@ from multiprocessing import get_context
 import pytest
 
 from tests.model.bugs import BUGS
+from tests.model.cluster import HOSTS
 from tests.model.machine import Histories
 from tests.model.search import Found, search
+from tests.model.world import World
 
 HISTORIES = 2000
 # The seeds are fixed, so that a build fails for what was changed and for nothing else.
@@ -57,3 +60,39 @@ def test_an_ordinary_history_has_a_session_that_is_reached():
         assert [start.lives for start in world.starts] == [False, True]
     finally:
         history.teardown()
+
+
+def test_a_run_that_was_taken_for_the_one_before_is_reached_again():
+    """A hub that has just started takes its report until the first table; then it writes secrets that count."""
+    history = Histories()
+    try:
+        world = history.world
+        for host in HOSTS[1:]:
+            world.cluster.set_host(host, "cut")  # so that both runs have the same one
+        history.begin([("bin", "")], 0.0)
+        [start] = world.starts
+        until(world, lambda: start.session is not None)
+        world.cluster.suspend(start.job)  # so that it never reports, and leaves its secrets to the next run
+        until(world, lambda: world.hub.spawner(*start.key).record.host is not None)
+        world.down = 1000.0
+        world.crash()
+        world.cluster.rerun(start.job)
+        until(world, lambda: start.session is not None and start.session.serving)
+        world.cluster.add_fault("jobs", "slow")
+        world.boot()
+        old = start.session.launch
+        until(world, lambda: start.session.accepted)
+        until(world, lambda: start.session.launch is not old and start.session.accepted)
+        history.wait(25.0)
+        assert start.ready
+        assert start.lives
+    finally:
+        history.teardown()
+
+
+def until(world: World, condition: Callable[[], bool], seconds: float = 100.0) -> None:
+    """Let time pass until something is so."""
+    end = world.clock.now + seconds
+    while not condition():
+        assert world.clock.now < end, "it did not happen in time"
+        world.pass_time(0.1)

@@ -9,7 +9,11 @@ import time
 import psutil
 import pytest
 
-from .conftest import alive, until
+from .conftest import TOKEN, alive, until
+
+AGAIN = {"RESTARTED": "1"}.items()
+NEWER = "tok-of-this-run"
+LOOK = 5.0  # seconds between looks of a session that is refused after it was accepted
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +73,49 @@ def test_the_first_refusal_ends_the_session_and_later_ones_do_not(job, hub, stat
     hub.answers["/line"] = [status]
     assert job.run("listen") == 1
     assert f"the hub has refused this session (HTTP {status})" in job.text()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_run_that_was_accepted_with_the_secrets_of_one_before_begins_once_more_with_its_own(job, hub, early):
+    """A hub that has just started takes them for a moment; newer ones come before its no, or after it."""
+    hub.answers["/line"] = [200, 403, 200]
+    job.start("listen", environment=AGAIN)
+    until(lambda: hub.lines and not job.launch.exists())
+    if early:
+        job.write("listen", token=NEWER)
+    hub.hang_up()
+    until(lambda: "does not know this session any more" in job.text())
+    if not early:
+        time.sleep(0.5)
+        assert alive(job.notes("pid")[0])
+        job.write("listen", token=NEWER)
+    until(lambda: len(hub.posts) == 3 and hub.lines, 20)
+    until(lambda: not job.launch.exists())
+    first, second = job.notes("port")
+    assert hub.bodies("/line") == [{"port": int(first)}] * 2 + [{"port": int(second)}]
+    assert [token for _, token, _ in hub.posts] == [f"token {TOKEN}"] * 2 + [f"token {NEWER}"]
+    assert [alive(pid) for pid in job.notes("pid")] == [False, True]
+    assert "waiting for the hub to write its launch file anew" in job.text()
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 0
+    assert [token for path, token, _ in hub.posts if path == "/end"] == [f"token {NEWER}"]
+
+
+@pytest.mark.parametrize(("environment", "written"), [(AGAIN, False), ((), True)])
+def test_a_hub_that_forgot_a_session_ends_none(job, hub, environment, written):
+    """Neither another run for which the hub writes nothing, nor a first run that finds another file."""
+    hub.answers["/line"] = [200, 403]
+    job.start("listen", environment=environment)
+    until(lambda: hub.lines and not job.launch.exists())
+    if written:
+        job.write("listen", token=NEWER)
+    hub.hang_up()
+    until(lambda: "does not know this session any more" in job.text())
+    time.sleep(LOOK + 1.5)
+    assert job.process.poll() is None
+    assert len(hub.posts) == 2
+    assert [alive(pid) for pid in job.notes("pid")] == [True]
+    assert job.launch.exists() == written
 
 
 def test_the_line_ends_after_the_word_of_the_end(job, hub):
