@@ -122,9 +122,9 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             runtime=request.runtime.seconds,
             memory=memory_limit(request, self.policy).bytes,
         )
+        self.accepted = request.as_options()
         submission = starting.submission(self, request, record, account)
         self.record = record
-        self.accepted = request.as_options()
         self.orm_spawner.state = self.get_state()
         try:
             service.ledger.begin(record, self.name)  # commits both; without them nothing may be submitted

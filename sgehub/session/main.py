@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from sgehub.session.child import Server, StartError, load_usage
 from sgehub.session.guard import Guard, end_for, guarded
@@ -46,6 +47,7 @@ _NEWER_LOOK = 0.5
 _DISOWNED_LOOK = 5.0  # between looks for the launch file of a run that the hub has accepted and refuses now
 _SHARE = 0.02  # of a processor, for looking whether the server listens
 _HUBS = ("JUPYTERHUB_", "JPY_")  # of another session, perhaps the one this job was submitted in
+_FOLDER = "JUPYTERHUB_ROOT_DIR"
 _SITES = "JUPYTERHUB_SINGLEUSER_"  # how the server is to run, which the job's prologue may say
 
 
@@ -69,7 +71,15 @@ def server_environment(launch: Launch, port: int, inherited: Mapping[str, str]) 
     host = f"[{launch.bind}]" if ":" in launch.bind else launch.bind
     prefix = environment.get("JUPYTERHUB_SERVICE_PREFIX", "/")
     environment["JUPYTERHUB_SERVICE_URL"] = f"http://{host}:{port}{prefix}"
+    if environment.get(_FOLDER, "").startswith("~/"):  # the hub does not know where homes are on this host
+        environment[_FOLDER] = str(Path(inherited.get("HOME", "/"), environment[_FOLDER][2:]))
     return environment
+
+
+def _check_folder(folder: str) -> None:
+    """Refuse a folder that is not there: Jupyter would start, and show nothing but errors."""
+    if folder and not Path(folder).is_dir():
+        raise StartError(f"there is no folder {folder} on this host; choose another working folder.", 1)
 
 
 @dataclass
@@ -118,6 +128,7 @@ class Session:
         launch = self.launch
         try:
             environment = server_environment(launch, port, self.inherited)
+            _check_folder(environment.get(_FOLDER, ""))
             server = Server(launch.command, environment, self.log, self.wakeups)
         except StartError as error:
             self.log.say(str(error))

@@ -169,3 +169,13 @@ def test_the_servers_environment_is_the_jobs_and_the_hubs(tmp_path):
     )
     environment = server_environment(launch, 20000, {})
     assert environment == {"JUPYTERHUB_API_TOKEN": "x", "JUPYTERHUB_SERVICE_URL": "http://[::]:20000/"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "found"),
+    [("~/work/x", "/home/alice/work/x"), ("~/", "/home/alice"), ("/scratch/x", "/scratch/x"), ("~bob/x", "~bob/x")],
+)
+def test_a_folder_of_the_home_is_below_the_home_of_this_host(tmp_path, folder, found):
+    """The hub's machine may have homes elsewhere."""
+    launch = read_launch(write(tmp_path / "launch", {**GOOD, "environment": {"JUPYTERHUB_ROOT_DIR": folder}}))
+    assert server_environment(launch, 20000, {"HOME": "/home/alice"})["JUPYTERHUB_ROOT_DIR"] == found
