@@ -193,7 +193,7 @@ def _check_site(arguments: argparse.Namespace) -> int:
     else:
         file = open_site(Path(arguments.file))
     if arguments.offline:
-        found = tuple(sitecheck.render(file.policy))
+        found = (*sitecheck.render(file.policy), *asyncio.run(sitecheck.read_by_bash(file.policy)))
     else:
         try:
             found = asyncio.run(sitecheck.check_cluster(file.policy, arguments.person))

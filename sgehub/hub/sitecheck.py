@@ -9,23 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol
 
 from sgehub.errors import NoAnswerError, SgehubError, SiteConfigurationError
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
 from sgehub.gridengine.parse_qsub import Verification
-from sgehub.hub import form
+from sgehub.hub import form, fragments, surroundings
 from sgehub.hub.service import cluster_of
-from sgehub.hub.surroundings import job_script
 from sgehub.model.jobspec import resolve
 from sgehub.model.judging import violations
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.siteparts import ComplexSite
 from sgehub.model.units import Duration, Memory
-from sgehub.script import render_job_script
 
 ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
 # Limits that Grid Engine multiplies by the slots of a job on a host by itself; queue_conf(5), RESOURCE LIMITS.
@@ -33,7 +30,7 @@ MULTIPLIED: Final = frozenset({"h_vmem", "s_vmem", "h_rss", "s_rss", "h_data", "
 COUNTED: Final = {"YES": "slot", "JOB": "job", "HOST": "host"}  # complex(5), consumable
 NUMBERS: Final = frozenset({"INT", "DOUBLE", "RSMAP"})
 MOST_NAMES: Final = 20
-HOME, LOG, NAME, TAG = "/home/person", "/home/person/.sgehub/log/0.log", "sgehub-000000000000", "000000000000"
+HOME, LOG, NAME = "/home/person", "/home/person/.sgehub/log/0.log", "sgehub-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +189,14 @@ def render(policy: SitePolicy) -> Iterator[Complaint]:
 
     Undefined names are errors.
     """
-    folders = [Path(folder) for folder in policy.template_folders]
     for name in policy.environments or (None,):
-        request = policy.defaults.model_copy(update={"environment": name})
-        job = job_script(policy, request, home=HOME, launch_file=f"{HOME}/run/{TAG}.json")
-        yield from _attempt(partial(render_job_script, job, folders))
+        yield from _attempt(partial(surroundings.rendered, policy, name))
     yield from _attempt(lambda: form.render(policy, policy.defaults.as_options()))
+
+
+async def read_by_bash(policy: SitePolicy) -> Iterator[Complaint]:
+    """Return what of the site's own lines bash cannot read."""
+    return (Complaint(path, said) for path, said in await fragments.mistakes(policy))
 
 
 def _attempt(render: Callable[[], str]) -> Iterator[Complaint]:
@@ -254,7 +253,7 @@ async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[
 
 async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None) -> tuple[Complaint, ...]:
     """Return every complaint; raises NoAnswerError where the cluster does not answer."""
-    found = [*render(policy), *compare(policy, await facts(policy, cluster))]
+    found = [*render(policy), *await read_by_bash(policy), *compare(policy, await facts(policy, cluster))]
     if person is not None and all(one.wish for one in found):
         try:
             found.extend(await verify(policy, cluster, person))

@@ -7,12 +7,13 @@ person typed (a folder) goes into the launch file only, never into the script.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.sitechoices import EnvironmentSite
-from sgehub.script import JobScript
+from sgehub.script import JobScript, render_job_script
 
 NONE = EnvironmentSite()
 
@@ -67,6 +68,13 @@ def job_script(
         prologue=_lines(session.prologue, environment.prologue, prologue),
         epilogue=_lines(epilogue, environment.epilogue, session.epilogue),
     )
+
+
+def rendered(policy: SitePolicy, environment: str | None) -> str:
+    """Return the job script of an environment as it would be for somebody. Raises SiteConfigurationError."""
+    request = policy.defaults.model_copy(update={"environment": environment})
+    job = job_script(policy, request, home="/home/person", launch_file="/home/person/.sgehub/run/0.json")
+    return render_job_script(job, [Path(folder) for folder in policy.template_folders])
 
 
 def _lines(*parts: str) -> str:

@@ -66,7 +66,10 @@ def test_a_session_runs_in_the_environment_the_folder_and_the_page_that_were_cho
     [
         ({"environment": "broken"}, "the module no/such cannot be loaded on "),
         ({"environment": "nowhere"}, "the conda environment /opt/no-such-environment is not on "),
-        ({"folder": "no/such"}, "there is no folder /home/bob/no/such on this host; choose another working folder."),
+        (
+            {"folder": "no/such"},
+            "there is no folder /home/bob/no/such on this host; choose another working folder.",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_to_the_person(site: Site, wish: dict[str, str], words: str):

@@ -201,6 +201,53 @@ async def test_a_complex_may_be_named_by_its_shortcut():
     assert await said(site(memory={"complex": "mf", "counted": "host"}), Cluster()) == []
 
 
+async def test_presets_are_verified_too():
+    """Each where it stands in the file; one that no project may have cannot be asked about."""
+    presets = {"small": {"request": {"cores": 1}}, "gpu": {"request": {"gpus": 2, "queue": "gpu.q"}}}
+    cluster = Cluster()
+    cluster.verdict = Verification(possible=False, reason="cannot run in queue.")
+    found = await said(site(presets=presets), cluster, person="alice")
+    assert [key for key, _ in found][:3] == ["defaults", "presets.small", "presets.gpu"]
+    assert "gpu=2" in cluster.verified[2][1][cluster.verified[2][1].index("-l") + 1]
+
+
+async def test_the_complexes_of_further_fields_have_to_be_there():
+    """And to be requestable."""
+    fields = {
+        "a": {"label": "A", "type": "switch", "adds": {"gpu_type": "x", "ssd": "1"}},
+        "b": {"label": "B", "type": "choice", "choices": {"c": {"adds": {"load_avg": "1"}}}},
+    }
+    assert await said(site(fields=fields), Cluster()) == [
+        ("fields.a", "there is no complex ssd."),
+        ("fields.b", "load_avg cannot be requested."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "sentence"),
+    [
+        ({"session": {"prologue": "echo a\nfi"}}, "session.prologue", "bash cannot read line 2 of it: "),
+        ({"session": {"epilogue": "echo 'a"}}, "session.epilogue", "bash cannot read line 1 of it: "),
+        ({"environments": {"ml": {"prologue": "if true"}}}, "environments.ml.prologue", "bash cannot read line "),
+        ({"environments": {"ml": {"epilogue": "done"}}}, "environments.ml.epilogue", "bash cannot read line 1"),
+    ],
+)
+async def test_lines_that_bash_cannot_read_are_named(changes: dict, key: str, sentence: str):
+    """Before they fail in somebody's job; nothing of them is run."""
+    [(found, words)] = await said(site(**changes), Cluster())
+    assert found == key
+    assert words.startswith(sentence)
+
+
+async def test_a_script_that_bash_cannot_read_is_the_templates_fault(tmp_path: Path):
+    """Where the fragments by themselves are well."""
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "session.sh.j2").write_text("if true; then\n{{ job.command }}\n")
+    [(key, words)] = await said(site(template_folders=[str(tmp_path)]), Cluster())
+    assert key == "template_folders"
+    assert words.startswith("the job script: bash cannot read line ")
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("hub/form.html", "{{ most.memory + 1 }}"), ("job/session.sh.j2", "{{ 1 / 0 }}")]
 )

@@ -173,7 +173,12 @@ def test_the_servers_environment_is_the_jobs_and_the_hubs(tmp_path):
 
 @pytest.mark.parametrize(
     ("folder", "found"),
-    [("~/work/x", "/home/alice/work/x"), ("~/", "/home/alice"), ("/scratch/x", "/scratch/x"), ("~bob/x", "~bob/x")],
+    [
+        ("~/work/x", "/home/alice/work/x"),
+        ("~/", "/home/alice"),
+        ("/scratch/x", "/scratch/x"),
+        ("~bob/x", "~bob/x"),
+    ],
 )
 def test_a_folder_of_the_home_is_below_the_home_of_this_host(tmp_path, folder, found):
     """The hub's machine may have homes elsewhere."""
