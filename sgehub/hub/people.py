@@ -1,4 +1,4 @@
-"""Which Unix groups a person is in, and so what the site's file allows them.
+"""A person's account and Unix groups, and so what the site's file allows them.
 
 The law of this file: the account database may answer slowly, so it is asked in a thread before anything is judged,
 and what it said is believed for a while. It knows nothing of requests.
@@ -13,10 +13,22 @@ import pwd
 from collections.abc import Callable
 from typing import Final
 
+from sgehub.errors import AccountError
+from sgehub.model import names
 from sgehub.model.narrowing import holding, narrowed
 from sgehub.model.policy import SitePolicy
 
 BELIEVED: Final = 60.0  # seconds
+
+
+def account_of(person: str) -> pwd.struct_passwd:
+    """Return a person's account. Raises AccountError where there is none."""
+    try:
+        return pwd.getpwnam(names.check_user(person))
+    except (KeyError, ValueError):
+        raise AccountError(
+            f"There is no account {person!r} on this machine, so that no job can be submitted for it."
+        ) from None
 
 
 def groups_of(person: str) -> frozenset[str]:

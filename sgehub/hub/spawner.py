@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 from collections.abc import AsyncIterator, Callable
 from datetime import timezone
 from typing import Any
@@ -20,11 +19,12 @@ from jupyterhub.utils import maybe_future, utcnow
 from sqlalchemy.orm import object_session
 from traitlets import List, Unicode, default
 
-from sgehub.errors import AccountError, NoAnswerError, SgehubError
+from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.gridengine.client import Submission
 from sgehub.hub import api, cancellation, compat, deletion, resuming, starting, telling
 from sgehub.hub.following import STOPPED
 from sgehub.hub.ledger import LedgerError
+from sgehub.hub.people import account_of
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.hub.reports import Reports
@@ -109,7 +109,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
 
     async def _submit(self, request: ResourceRequest) -> None:
         service = self.service
-        account = await asyncio.to_thread(_account, self.user.name)
+        account = await asyncio.to_thread(account_of, self.user.name)
         token = self._token()
         record = SessionRecord(
             tag=names.new_tag(),
@@ -287,13 +287,3 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment.update({key: str(value) for key, value in Spawner.get_env(self).items()})
         return environment
-
-
-def _account(name: str) -> pwd.struct_passwd:
-    """Look the person's account up; it may be in a directory that answers slowly."""
-    try:
-        return pwd.getpwnam(names.check_user(name))
-    except (KeyError, ValueError):
-        raise AccountError(
-            f"There is no account {name!r} on this machine, so that no job can be submitted for it."
-        ) from None

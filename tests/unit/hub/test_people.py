@@ -1,4 +1,4 @@
-"""A person's groups are asked for in a thread, and believed for a minute."""
+"""A person's account and groups are asked for in a thread, and believed for a minute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import os
 import pwd
 import threading
 
-from sgehub.hub.people import BELIEVED, People, groups_of
+import pytest
+
+from sgehub.errors import AccountError
+from sgehub.hub.people import BELIEVED, People, account_of, groups_of
 from tests.unit.model.site import site
 
 POLICY = site(rules=[{"groups": ["astro"], "queues": ["gpu.q"]}])
@@ -65,3 +68,12 @@ def test_the_groups_are_those_of_the_account():
     assert grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name in groups_of(name)
     assert groups_of("nosuchperson") == frozenset()
     assert groups_of("with\0zero") == frozenset()
+
+
+@pytest.mark.parametrize("nobody", ["nosuchperson", "with\0zero", "-u"])
+def test_a_person_without_an_account_is_told_so(nobody):
+    """Also where the name could be none: it reaches no command."""
+    own = pwd.getpwuid(os.getuid())
+    assert account_of(own.pw_name) == own
+    with pytest.raises(AccountError, match="There is no account"):
+        account_of(nobody)
