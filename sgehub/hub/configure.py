@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sgehub.errors import SiteConfigurationError
-from sgehub.hub import compat
+from sgehub.hub import compat, reload
 from sgehub.siteconfig import load_site
 
 TOKEN_NAME: Final = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - the variable's name, as configurable-http-proxy reads it
@@ -28,6 +28,7 @@ def configure(c: Any, *, site: str = "/etc/sgehub/site.yaml", state: str = "/srv
     """
     policy = load_site(Path(site))
     compat.refuse(c)
+    reload.survive()
     update_spawner(c, site)
     update_restart(c)
     update_files(c, Path(state))

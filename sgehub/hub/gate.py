@@ -107,6 +107,11 @@ class Gate:
         return form.render(policy, last.as_options(), ended=self.last_end, changes=changes)
 
     @property
+    def site_trouble(self) -> str:
+        """What administrators read while the site's file cannot be used, "" while it can."""
+        return "" if self.service.reload is None else self.service.reload.trouble
+
+    @property
     def last_end(self) -> Ended | None:
         """How the last session of this server ended, as the pages say it."""
         return Ended.read(self.ended, self.service.clock())

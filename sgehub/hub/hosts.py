@@ -30,10 +30,15 @@ class HostWatch:
         clock: Callable[[], float],
         log: logging.Logger,
     ) -> None:
-        self._ask, self._after, self._clock, self._log = ask, after, clock, log
+        self._ask, self._clock, self._log = ask, clock, log
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
         self._asked = 0.0
+        self.allow(after)
+
+    def allow(self, after: float) -> None:
+        """Count a host as lost after so many seconds, also one that is silent already."""
+        self._after = after
         self.pause = min(LONGEST, after / SHARE)
 
     def silent_since(self, host: str) -> float | None:

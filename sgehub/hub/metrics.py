@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 SETTING: Final = "sgehub_metrics"  # where the hub's settings keep the collector of all sites
@@ -74,7 +74,10 @@ ORPHANS: Final = Family("sgehub_orphan_jobs", "gauge", (), "Jobs of ours that no
 ENDINGS: Final = Family(
     "sgehub_unconfirmed_deletions", "gauge", (), "Jobs that are to be deleted and whose end is not confirmed yet."
 )
-FAMILIES: Final = (QSTAT, QSTAT_SECONDS, AGE, SESSIONS, QUEUED_SECONDS, STARTS, ENDS, ORPHANS, ENDINGS)
+SITE_FILE: Final = Family(
+    "sgehub_site_file_ok", "gauge", (), "1 if the hub works by the site's file as it is, 0 if that cannot be used."
+)
+FAMILIES: Final = (QSTAT, QSTAT_SECONDS, AGE, SESSIONS, QUEUED_SECONDS, STARTS, ENDS, ORPHANS, ENDINGS, SITE_FILE)
 
 
 class Source(Protocol):
@@ -105,6 +108,7 @@ class SitesCollector:
         self.queued_seconds = _histogram(QUEUED_SECONDS, QUEUE_BUCKETS)
         self.starts = _counter(STARTS)
         self.ends = _counter(ENDS)
+        self.site_file = Gauge(SITE_FILE.name, SITE_FILE.meaning, (SITE,), registry=None)
         registry.register(self)
 
     def watch(self, site: str, source: Source) -> None:
@@ -116,9 +120,10 @@ class SitesCollector:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families: what was counted, and what the sources say now."""
-        for counted in (self.qstat, self.qstat_seconds, self.queued_seconds, self.starts, self.ends):
-            yield from counted.collect()
+        """Yield all families: what was told, and what the sources say now."""
+        told = (self.qstat, self.qstat_seconds, self.queued_seconds, self.starts, self.ends, self.site_file)
+        for one in told:
+            yield from one.collect()
         gauges = {family.name: _gauge(family) for family in (AGE, SESSIONS, ORPHANS, ENDINGS)}
         for site, source in self._sources.items():
             try:
@@ -181,6 +186,10 @@ class Metrics:
     def session_ended(self, cause: str) -> None:
         """Count the end of a session that was ready."""
         self._all.ends.labels(self._site, cause).inc()
+
+    def site_file(self, *, right: bool) -> None:
+        """Note whether the site's file, as it is now, is what the hub works by."""
+        self._all.site_file.labels(self._site).set(right)
 
     def watch(self, source: Source) -> None:
         """Read this source at each scrape."""

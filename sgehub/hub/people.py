@@ -60,6 +60,10 @@ class People:
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
         self._narrowed: dict[tuple[int, ...], SitePolicy] = {(): policy}
 
+    def take(self, policy: SitePolicy) -> None:
+        """Judge by another policy; what is known of people's groups stays."""
+        self._policy, self._narrowed = policy, {(): policy}
+
     async def learn(self, person: str) -> None:
         """Ask for a person's groups without holding anybody up, unless they are known."""
         if self._policy.rules and not self._is_fresh(person):

@@ -64,6 +64,7 @@ def as_failure(error: Exception) -> StartFailed:
 
 
 _REASONS: Final[dict[type[Exception], tuple[str, int]]] = {
+    RequestRefusedError: ("refused", 400),  # by a site's file that has changed since the request was accepted
     AccountError: ("account", 403),
     SiteConfigurationError: ("site", 500),
     ClusterError: ("cluster", 503),

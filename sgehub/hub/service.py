@@ -32,10 +32,10 @@ from sgehub.hub.orphans import Kept
 from sgehub.hub.people import People
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
+from sgehub.hub.reload import Reload, hear
 from sgehub.hub.watching import Watch
 from sgehub.model.job import Absent, Job, Phase, Unknown
 from sgehub.model.policy import SitePolicy
-from sgehub.siteconfig import load_site
 
 DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
 WRONG_CLOCK: Final = 60.0  # seconds by which a job seems older than its request, or younger than now
@@ -116,6 +116,7 @@ class ClusterService:
         )
         self.ends = Endings(self)
         self.matching = Matching(self, read)
+        self.reload: Reload | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hidden: set[str] = set()
         self._clock_compared = False
@@ -126,9 +127,12 @@ class ClusterService:
         """Return the hub's service for a site file, made on first use. Raises SiteConfigurationError."""
         services: dict[str, ClusterService] = settings.setdefault("sgehub_services", {})
         if site not in services:
+            hear(services)
             session: Session = settings["db"]
-            policy = load_site(Path(site))
             clock = steady_clock()
+            metrics = Metrics.of(settings, site)
+            reload = Reload(Path(site), metrics, clock=clock, log=log)
+            policy = reload.first()
             # Three runners: neither people's submissions that hang nor questions about single jobs must keep the
             # hub from asking for everybody.
             engine = GridEngine(
@@ -144,12 +148,14 @@ class ClusterService:
                 engine,
                 Ledger(session, log=log),
                 log=log,
-                metrics=Metrics.of(settings, site),
+                metrics=metrics,
                 clock=clock,
                 read=partial(_read, session),
             )
+            service.reload = reload
             service.ends.resume()
             service.spawn(service.matching.run())
+            service.spawn(reload.run(service))
         return services[site]
 
     @classmethod
@@ -169,6 +175,12 @@ class ClusterService:
         except SgehubError as error:
             app.log.error("sgehub cannot begin: %s", error)  # noqa: TRY400 - the sentence says it all
             return None
+
+    def adopt(self, policy: SitePolicy) -> None:
+        """Judge new requests by this policy; what was submitted keeps what it was given. See `reload`."""
+        self.policy = policy
+        self.people.take(policy)
+        self.hosts.allow(policy.cluster.host_lost_after.seconds)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start work that goes on when whoever asked for it is cancelled."""

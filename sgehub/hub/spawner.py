@@ -110,6 +110,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
     async def _submit(self, request: ResourceRequest) -> None:
         service = self.service
         account = await asyncio.to_thread(account_of, self.user.name)
+        request = self._judge(request.as_options())  # the site's file may have changed while this start waited
         token = self._token()
         record = SessionRecord(
             tag=names.new_tag(),

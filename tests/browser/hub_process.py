@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,6 +83,10 @@ class HubProcess:
         """Ask the hub's REST API with an administrator's token."""
         headers = {"Authorization": f"token {self.token}"}
         return requests.request(method, f"{self.url}hub/api/{path}", headers=headers, timeout=20, **options)
+
+    def hang_up(self) -> None:
+        """Send the hub SIGHUP."""
+        self._process.send_signal(signal.SIGHUP)
 
     def close(self) -> None:
         """End the hub, which ends its proxy."""

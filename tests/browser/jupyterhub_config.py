@@ -24,6 +24,10 @@ c.JupyterHub.cleanup_servers = False
 c.JupyterHub.spawner_class = TellingSpawner
 c.SGESpawner.site = where["site"]
 c.JupyterHub.load_roles = [
-    {"name": "tests", "scopes": ["admin:users", "admin:servers", "access:servers"], "services": ["tests"]}
+    {
+        "name": "tests",
+        "scopes": ["admin:users", "admin:servers", "access:servers", "read:metrics"],
+        "services": ["tests"],
+    }
 ]
 c.JupyterHub.services = [{"name": "tests", "api_token": where["token"]}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,6 +16,14 @@ from sgehub.hub.configure import configure, proxy_token
 from sgehub.hub.proxy import KeptProxy
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
+
+
+@pytest.fixture(autouse=True)
+def hangup():
+    """Give SIGHUP back what it did before."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def configured(tmp_path, **hub):
@@ -58,6 +68,12 @@ def test_the_proxys_secret_is_made_once_and_only_for_the_hub(tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text() == f"CONFIGPROXY_AUTH_TOKEN={first}\n"
     assert proxy_token(tmp_path) == first == configured(tmp_path).ConfigurableHTTPProxy.auth_token
+
+
+def test_sighup_does_not_end_a_hub_that_starts(tmp_path):
+    """JupyterHub leaves that signal as it is; an administrator may send it at any time."""
+    configured(tmp_path)
+    os.kill(os.getpid(), signal.SIGHUP)  # ends this process where nobody cares for it
 
 
 def test_internal_ssl_is_refused_with_a_sentence(tmp_path):

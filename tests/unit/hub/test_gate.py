@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from traitlets.config import Config
 
 from sgehub.hub import form
 from sgehub.hub.people import People
-from sgehub.hub.refusals import LinkOpened, RequestRefused
+from sgehub.hub.refusals import LinkOpened, RequestRefused, StartFailed
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.siteparts import Most, Rule
 from sgehub.siteconfig import load_site
@@ -78,6 +80,27 @@ async def test_start_has_the_last_word(spawner):
     with pytest.raises(RequestRefused, match="no field"):
         await spawner.start()
     assert spawner.record is None
+
+
+async def test_a_start_that_waited_is_judged_by_the_file_that_holds_now(spawner):
+    """What is submitted is made from one policy; whoever asks for what is gone reads it, as for any request."""
+    counted = []
+
+    async def cleared(_person: str, _server: str) -> None:
+        policy = spawner.service.policy
+        queues = {"short.q": policy.queues["short.q"].model_copy(update={"cores": 1})}
+        spawner.service.people.take(policy.model_copy(update={"queues": queues}))
+
+    spawner.service.ends = SimpleNamespace(cleared=cleared)
+    spawner.service.metrics = SimpleNamespace(start_ended=counted.append)
+    spawner.commit = lambda: None
+    spawner.user.name = pwd.getpwuid(os.getuid()).pw_name
+    spawner.user_options = {"cores": 4, "queue": "long.q"}
+    with pytest.raises(StartFailed, match=r"There is no queue long\.q") as caught:
+        await spawner.start()
+    assert (caught.value.status_code, counted) == (400, ["refused"])
+    assert spawner.record is None
+    assert "long.q" in spawner.last_end.why
 
 
 def test_the_form_is_judged_at_once(spawner):
