@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import time
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +15,13 @@ from jupyterhub import orm
 from jupyterhub.objects import Hub
 from traitlets.config import Config
 
+from sgehub.errors import SubmissionRefusedError
+from sgehub.gridengine.client import Submission
 from sgehub.hub import form
 from sgehub.hub.people import People
 from sgehub.hub.refusals import LinkOpened, RequestRefused, StartFailed
 from sgehub.hub.spawner import SGESpawner
+from sgehub.model.sitechoices import EnvironmentSite
 from sgehub.model.siteparts import Most, Rule
 from sgehub.siteconfig import load_site
 
@@ -101,6 +106,38 @@ async def test_a_start_that_waited_is_judged_by_the_file_that_holds_now(spawner)
     assert (caught.value.status_code, counted) == (400, ["refused"])
     assert spawner.record is None
     assert "long.q" in spawner.last_end.why
+
+
+async def test_a_start_is_submitted_with_its_own_choices(spawner):
+    """Not with those of the start before it, which may have had another container."""
+    told = []
+
+    async def cleared(_person: str, _server: str) -> None:
+        return
+
+    async def submit(_person: str, submission: Submission) -> int:
+        told.append(submission.launch)
+        raise SubmissionRefusedError("Enough is known.")
+
+    environments = {name: EnvironmentSite(container=["/bin/enter", name]) for name in ("old", "new")}
+    service = spawner.service
+    service.policy = service.policy.model_copy(update={"environments": environments})
+    service.people.take(service.policy)
+    service.ends = SimpleNamespace(cleared=cleared)
+    service.metrics = SimpleNamespace(start_ended=lambda _cause: None)
+    service.ledger = SimpleNamespace(begin=lambda *_: None, close=lambda *_: None)
+    service.engine = SimpleNamespace(submit=submit)
+    service.spawn = asyncio.ensure_future
+    spawner.commit = lambda: None
+    spawner._token = lambda: SimpleNamespace(id=1, created=datetime(2026, 1, 1))  # noqa: DTZ001 - as JupyterHub keeps it
+    spawner.get_env = lambda: {"JUPYTERHUB_API_URL": "http://hub/api"}
+    spawner.get_args = list
+    spawner.user.name = pwd.getpwuid(os.getuid()).pw_name
+    spawner.accepted = {"environment": "old"}
+    spawner.user_options = {"environment": "new"}
+    with pytest.raises(StartFailed, match="Enough is known"):
+        await spawner.start()
+    assert told[0]["command"][:2] == ["/bin/enter", "new"]
 
 
 def test_the_form_is_judged_at_once(spawner):
