@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 
 from sgehub.errors import ClusterError, SgehubError, SiteConfigurationError
 from sgehub.hub import orphans
+from sgehub.hub.engines import cluster_of
 from sgehub.hub.ledger import Entry, Fate, Ledger
 from sgehub.hub.orphans import Finding, Standing
 from sgehub.hub.reap_report import Report, Result, advice, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.service import cluster_of
 from sgehub.model.job import Absent, Job, JobTable, Unknown
 from sgehub.model.policy import SitePolicy
 

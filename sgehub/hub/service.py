@@ -7,7 +7,6 @@ their job, and sees every job that is to end to its end, also when nobody waits 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
@@ -18,14 +17,15 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from sgehub.errors import ClusterError, SgehubError
-from sgehub.gridengine.client import ClusterSettings, GridEngine
+from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
 from sgehub.hub import orphans
 from sgehub.hub.endings import HELPER_DEADLINE, Endings
+from sgehub.hub.engines import engine_settings
 from sgehub.hub.hosts import HostWatch
 from sgehub.hub.ledger import Ledger
-from sgehub.hub.limits import raise_file_limit
+from sgehub.hub.limits import raise_file_limit, spare_collector
 from sgehub.hub.matching import Matching
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.orphans import Kept
@@ -45,37 +45,6 @@ def steady_clock() -> Callable[[], float]:
     """Return a clock that shows the time of day and never jumps: what came later has a larger number."""
     offset = time.time() - time.monotonic()
     return lambda: time.monotonic() + offset
-
-
-def spare_collector() -> None:
-    """Let Python's garbage collector look no more at what the hub is made of: see gc.freeze.
-
-    Each of its full collections holds the event loop while it looks at all objects, whoever set it off. Of these,
-    300,000 are there before the first session: modules, classes, configuration, people. They stay until the hub
-    ends. What else is there when this is called, such as sessions that an earlier hub has started, goes as ever
-    when nobody refers to it; if it is part of a cycle it stays, which is little and does not grow.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def engine_settings(policy: SitePolicy) -> ClusterSettings:
-    """Translate the site's words into the client's."""
-    cluster = policy.cluster
-    return ClusterSettings(
-        root=cluster.root,
-        cell=cluster.cell,
-        bin=cluster.commands,
-        qmaster_port=cluster.qmaster_port,
-        execd_port=cluster.execd_port,
-        arch=cluster.arch,
-        helper=tuple(policy.helper),
-    )
-
-
-def cluster_of(policy: SitePolicy) -> GridEngine:
-    """Return the site's cluster for a command that runs beside the hub."""
-    return GridEngine(engine_settings(policy), Runner(), acting=Runner(8), deadline=HELPER_DEADLINE)
 
 
 def _read(session: Session) -> Kept:

@@ -16,7 +16,7 @@ from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
 from sgehub.gridengine.parse_qsub import Verification
 from sgehub.hub import form, fragments, surroundings
-from sgehub.hub.service import cluster_of
+from sgehub.hub.engines import cluster_of
 from sgehub.model.jobspec import resolve
 from sgehub.model.judging import violations
 from sgehub.model.policy import SitePolicy

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SPARE = """
 import gc, weakref
-from sgehub.hub.service import spare_collector
+from sgehub.hub.limits import spare_collector
 class Node:
     pass
 def ring():
