@@ -21,6 +21,7 @@ from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
 from sgehub.hub import orphans
+from sgehub.hub.clusterlimits import ClusterLimits
 from sgehub.hub.endings import HELPER_DEADLINE, Endings
 from sgehub.hub.engines import engine_settings
 from sgehub.hub.hosts import HostWatch
@@ -83,6 +84,7 @@ class ClusterService:
         self.hosts = HostWatch(
             engine.silent_hosts, policy.cluster.host_lost_after.seconds, clock=self.clock, log=log
         )
+        self.limits = ClusterLimits(engine, log)
         self.ends = Endings(self)
         self.matching = Matching(self, read)
         self.reload: Reload | None = None
@@ -125,6 +127,7 @@ class ClusterService:
             service.ends.resume()
             service.spawn(service.matching.run())
             service.spawn(reload.run(service))
+            service.spawn(service.limits.run(service))
         return services[site]
 
     @classmethod
@@ -147,8 +150,10 @@ class ClusterService:
 
     def adopt(self, policy: SitePolicy) -> None:
         """Judge new requests by this policy; what was submitted keeps what it was given. See `reload`."""
+        if policy is not self.policy:
+            self.limits.wake()
         self.policy = policy
-        self.people.take(policy)
+        self.people.take(self.limits.of(policy))
         self.hosts.allow(policy.cluster.host_lost_after.seconds)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

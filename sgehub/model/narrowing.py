@@ -36,13 +36,17 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     said = {key: value for key in VALUES if (value := _last(rules, key)) is not None}
     locked = {**policy.locked, **{key: value for rule in rules for key, value in rule.locked.items()}}
     changed = policy.model_copy(update={**kept, **said, "locked": locked, "rules": ()})
-    wished = {key: value for rule in rules for key, value in rule.defaults.items()}
+    return refitted(changed, {key: value for rule in rules for key, value in rule.defaults.items()})
+
+
+def refitted(policy: SitePolicy, wished: Mapping[str, object]) -> SitePolicy:
+    """Return a policy that has become narrower with defaults that fit it, and without presets that do not."""
     base = policy.defaults.as_options()
-    changed = changed.model_copy(update={"defaults": parse_request(locked, base)})
-    defaults, _ = clamped({**base, **wished}, changed)
-    changed = changed.model_copy(update={"defaults": defaults})
-    presets = {name: one for name, one in changed.presets.items() if _fits(one, changed)}
-    return changed.model_copy(update={"presets": presets})
+    with_locked = policy.model_copy(update={"defaults": parse_request(policy.locked, base)})
+    defaults, _ = clamped({**base, **wished}, with_locked)
+    fitting = with_locked.model_copy(update={"defaults": defaults})
+    presets = {name: one for name, one in policy.presets.items() if _fits(one, fitting)}
+    return fitting.model_copy(update={"presets": presets})
 
 
 def _last(rules: Sequence[Rule], key: str) -> Any:

@@ -1,0 +1,125 @@
+"""The cluster's own limits: people may ask for the smaller of what the site's file says and what the cluster says.
+
+The law of this file: it asks rarely (queues and parallel environments change with an administrator), holds
+nobody up, and where the cluster does not answer, what it said last holds, or the file alone. What depends on
+hosts, access lists and quotas is left to Grid Engine's own verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from sgehub.errors import SgehubError
+from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment
+from sgehub.hub.news import heard
+from sgehub.model.narrowing import refitted
+from sgehub.model.policy import SitePolicy
+from sgehub.model.siteparts import Most
+from sgehub.model.units import Duration
+
+FIRST: Final = 60.0  # seconds after the hub's start, which has enough to ask as it is
+PAUSE: Final = 900.0  # seconds between questions
+
+
+class Cluster(Protocol):
+    """The questions that are asked of `gridengine.client.GridEngine`."""
+
+    async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+        """Return those of the queues that exist."""
+
+    async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
+        """Return a parallel environment."""
+
+
+class Holder(Protocol):
+    """What works by a policy."""
+
+    policy: SitePolicy
+
+    def adopt(self, policy: SitePolicy) -> None:
+        """Judge by this policy from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the cluster says of the queues and parallel environments that the site's file names."""
+
+    queues: Mapping[str, ClusterQueue] = field(default_factory=dict)
+    pes: Mapping[str, ParallelEnvironment] = field(default_factory=dict)
+
+
+def own_limits(policy: SitePolicy, facts: Facts) -> Iterator[tuple[str, Most]]:
+    """Yield queues and what the cluster itself allows there, where that is known."""
+    for name in policy.queues:
+        queue = facts.queues.get(name)
+        if queue is not None and queue.slots >= 1:
+            offered = [pe.slots for pe in facts.pes.values() if pe.name in queue.pe_lists and pe.slots >= 1]
+            cores = min(queue.slots, max(offered, default=1)) if facts.pes else queue.slots
+            yield name, Most(cores=cores, runtime=None if queue.h_rt is None else Duration(queue.h_rt))
+
+
+def tightened(policy: SitePolicy, facts: Facts) -> SitePolicy:
+    """Return the policy with no limit above the cluster's own; the same one where none is."""
+    lower = {name: policy.queues[name].under(most) for name, most in own_limits(policy, facts)}
+    if all(policy.queues[name] == limits for name, limits in lower.items()):
+        return policy
+    return refitted(policy.model_copy(update={"queues": {**policy.queues, **lower}}), {})
+
+
+class ClusterLimits:
+    """What one site's cluster allows by itself."""
+
+    def __init__(
+        self, cluster: Cluster, log: logging.Logger, *, first: float = FIRST, pause: float = PAUSE
+    ) -> None:
+        self._cluster, self._log, self._first, self._pause = cluster, log, first, pause
+        self._facts = Facts()
+        self._woken = asyncio.Event()
+
+    def of(self, policy: SitePolicy) -> SitePolicy:
+        """Return the policy under the cluster's limits, as they are known."""
+        return tightened(policy, self._facts)
+
+    def wake(self) -> None:
+        """Ask at once: the site's file names other queues, perhaps."""
+        self._woken.set()
+
+    async def run(self, holder: Holder) -> None:
+        """Ask again and again, as long as the hub runs."""
+        await heard(self._woken, self._first)
+        while True:
+            self._woken.clear()
+            await self.ask(holder)
+            await heard(self._woken, self._pause)
+
+    async def ask(self, holder: Holder) -> None:
+        """Ask once, and have the policy adopted where the limits have changed. Never raises."""
+        policy = holder.policy
+        try:
+            queues = await self._cluster.queues(tuple(policy.queues))
+            pes = [await self._cluster.parallel_environment(name) for name in policy.parallel_environment]
+        except SgehubError as error:
+            self._log.info("The cluster's own limits are not known (%s); those known before hold.", error)
+            return
+        facts = Facts({one.name: one for one in queues}, {one.name: one for one in pes if one is not None})
+        if facts == self._facts:
+            return
+        before, self._facts = self.of(policy), facts
+        if (now := self.of(policy)) != before:
+            for name, most in own_limits(policy, facts):
+                if policy.queues[name] != now.queues[name]:
+                    self._log.info(
+                        "Queue %s: the cluster itself allows %s, less than the site's file says.",
+                        name,
+                        _words(most),
+                    )
+            holder.adopt(holder.policy)
+
+
+def _words(most: Most) -> str:
+    runtime = "any runtime" if most.runtime is None else most.runtime.words()
+    return f"{most.cores} slots and {runtime}"
