@@ -135,3 +135,9 @@ def qconf(folder: str, switch: str, *names: str) -> list[str]:
         switch,
         *([",".join(_checked(_SHOWN, name, "name") for name in names)] if names else []),
     ]
+
+
+def qconf_hosts(folder: str, hosts: Collection[str]) -> list[str]:
+    """Ask for the definitions of several execution hosts: "-se" takes one name, but may stand often."""
+    checked = (_checked(_SHOWN, host, "host") for host in hosts)
+    return [f"{folder}/qconf", *(word for host in checked for word in ("-se", host))]

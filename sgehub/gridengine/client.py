@@ -24,6 +24,7 @@ from sgehub.gridengine.parse_qconf import (
     parse_names,
     parse_pe,
     parse_queues,
+    parse_values_of_hosts,
 )
 from sgehub.gridengine.parse_qdel import Deletion, parse_deletion
 from sgehub.gridengine.parse_qhost import Host, read_hosts, silent
@@ -186,6 +187,12 @@ class GridEngine:
     async def host_values(self, host: str) -> Mapping[str, str]:
         """Return what an execution host has of each consumable, as printed."""
         return parse_host_values(await self._ask(argv.qconf(self.settings.bin, "-se", host)))
+
+    async def values_of_hosts(self, hosts: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return what each of these execution hosts has of each consumable, as printed; one question for all."""
+        if not hosts:
+            return {}
+        return parse_values_of_hosts(await self._ask(argv.qconf_hosts(self.settings.bin, hosts)))
 
     async def project_names(self) -> tuple[str, ...]:
         """Return the names of all projects."""

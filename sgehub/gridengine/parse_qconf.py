@@ -160,7 +160,17 @@ def parse_pe(completed: Completed) -> ParallelEnvironment | None:
 def parse_host_values(completed: Completed) -> Mapping[str, str]:
     """Read the complex_values of `qconf -se HOST`: what the host has of each, not what is free; host_conf(5)."""
     (values,) = _records(_printed(completed), "hostname")
-    text = values["complex_values"]
+    return _complex_values(values)
+
+
+@_all_or_nothing()
+def parse_values_of_hosts(completed: Completed) -> Mapping[str, Mapping[str, str]]:
+    """Read the complex_values of each host that `qconf -se A -se B` prints."""
+    return {one["hostname"]: _complex_values(one) for one in _records(_printed(completed), "hostname")}
+
+
+def _complex_values(host: Mapping[str, str]) -> Mapping[str, str]:
+    text = host["complex_values"]
     pairs = [piece.partition("=") for piece in ([] if text == "NONE" else text.split(","))]
     return {name: value for name, _, value in pairs}
 

@@ -18,6 +18,7 @@ from sgehub.gridengine.parse_qconf import (
     parse_names,
     parse_pe,
     parse_queues,
+    parse_values_of_hosts,
 )
 from sgehub.gridengine.runner import Completed, Runner
 from tests.unit.gridengine.captured import DATA
@@ -27,7 +28,14 @@ NOT_FOUND = b'No cluster queue or queue instance matches the phrase "nosuch.q"\n
 DOWN = b"error: commlib error: got select error (Connection refused)\n"
 
 Parser = Callable[[Completed], object]
-PARSERS: list[Parser] = [parse_complexes, parse_queues, parse_pe, parse_host_values, parse_names]
+PARSERS: list[Parser] = [
+    parse_complexes,
+    parse_queues,
+    parse_pe,
+    parse_host_values,
+    parse_values_of_hosts,
+    parse_names,
+]
 
 # What each captured file is: its parser, and qconf's exit status in both dialects.
 FILES: dict[str, tuple[Parser, int, int]] = {
@@ -393,6 +401,18 @@ def test_a_host_without_consumables_has_none() -> None:
     assert parse_host_values(printed("hostname  node01\ncomplex_values  NONE\n")) == {}
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_several_hosts_are_told_apart(dialect: str) -> None:
+    """`qconf -se A -se B` prints one after the other; half of one spoils the answer."""
+    one = answer(dialect, "qconf.se.node02")
+    other = one.stdout.replace(b"node02", b"node03").replace(b"h_vmem=8G", b"h_vmem=16G")
+    found = parse_values_of_hosts(Completed(0, one.stdout + other, b""))
+    assert {name: values["h_vmem"] for name, values in found.items()} == {"node02": "8G", "node03": "16G"}
+    assert found["node02"] == parse_host_values(one)
+    with pytest.raises(NoAnswerError):
+        parse_values_of_hosts(Completed(0, one.stdout + b"hostname node03\n", b""))
+
+
 # The client
 
 
@@ -434,10 +454,20 @@ async def test_the_client_asks_qconf_for_what_it_shows() -> None:
             await verb(silent)
 
 
-async def test_no_queue_is_asked_for_where_none_is_named() -> None:
+async def test_several_hosts_are_one_question() -> None:
+    """However many: a process for each would cost more than what they tell is worth."""
+    engine, runner = cluster(answer("sge-8.1.9", "qconf.se.node02"))
+    assert list(await engine.values_of_hosts(["node02", "node03"])) == ["node02"]
+    assert runner.asked == [["/b/qconf", "-se", "node02", "-se", "node03"]]
+    with pytest.raises(SiteConfigurationError):
+        await engine.values_of_hosts(["node02", "-ks"])
+
+
+async def test_nothing_is_asked_for_where_none_is_named() -> None:
     """`qconf -sq` alone prints the template of a queue."""
     engine, runner = cluster(answer("sge-8.1.9", "qconf.sq.jupyter.q"))
     assert await engine.queues([]) == ()
+    assert await engine.values_of_hosts([]) == {}
     assert runner.asked == []
 
 
