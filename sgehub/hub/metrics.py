@@ -54,6 +54,12 @@ QSTAT: Final = Family(
 QSTAT_SECONDS: Final = Family(
     "sgehub_qstat_duration_seconds", "histogram", (), "Time that a question for the list of jobs took."
 )
+QHOST: Final = Family(
+    "sgehub_qhost_total", "counter", ("answered",), "Questions for what is free, by whether an answer came."
+)
+QHOST_SECONDS: Final = Family(
+    "sgehub_qhost_duration_seconds", "histogram", (), "Time that a question for what is free took."
+)
 AGE: Final = Family(
     "sgehub_job_table_age_seconds", "gauge", (), "Age of the last good list of jobs; missing before the first one."
 )
@@ -77,7 +83,20 @@ ENDINGS: Final = Family(
 SITE_FILE: Final = Family(
     "sgehub_site_file_ok", "gauge", (), "1 if the hub works by the site's file as it is, 0 if that cannot be used."
 )
-FAMILIES: Final = (QSTAT, QSTAT_SECONDS, AGE, SESSIONS, QUEUED_SECONDS, STARTS, ENDS, ORPHANS, ENDINGS, SITE_FILE)
+FAMILIES: Final = (
+    QSTAT,
+    QSTAT_SECONDS,
+    QHOST,
+    QHOST_SECONDS,
+    AGE,
+    SESSIONS,
+    QUEUED_SECONDS,
+    STARTS,
+    ENDS,
+    ORPHANS,
+    ENDINGS,
+    SITE_FILE,
+)
 
 
 class Source(Protocol):
@@ -105,6 +124,8 @@ class SitesCollector:
         self._seen: dict[str, set[tuple[str, str]]] = {}
         self.qstat = _counter(QSTAT)
         self.qstat_seconds = _histogram(QSTAT_SECONDS, QSTAT_BUCKETS)
+        self.qhost = _counter(QHOST)
+        self.qhost_seconds = _histogram(QHOST_SECONDS, QSTAT_BUCKETS)
         self.queued_seconds = _histogram(QUEUED_SECONDS, QUEUE_BUCKETS)
         self.starts = _counter(STARTS)
         self.ends = _counter(ENDS)
@@ -121,8 +142,8 @@ class SitesCollector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield all families: what was told, and what the sources say now."""
-        told = (self.qstat, self.qstat_seconds, self.queued_seconds, self.starts, self.ends, self.site_file)
-        for one in told:
+        asked = (self.qstat, self.qstat_seconds, self.qhost, self.qhost_seconds)
+        for one in (*asked, self.queued_seconds, self.starts, self.ends, self.site_file):
             yield from one.collect()
         gauges = {family.name: _gauge(family) for family in (AGE, SESSIONS, ORPHANS, ENDINGS)}
         for site, source in self._sources.items():
@@ -158,6 +179,7 @@ class Metrics:
         self._all = SitesCollector(registry) if collector is None else collector
         for answered in ("yes", "no"):
             self._all.qstat.labels(site, answered)
+            self._all.qhost.labels(site, answered)
         for cause in START_CAUSES:
             self._all.starts.labels(site, cause)
         for cause in END_CAUSES:
@@ -174,6 +196,11 @@ class Metrics:
         """Count a question for the list of jobs that took so many seconds."""
         self._all.qstat.labels(self._site, "yes" if answered else "no").inc()
         self._all.qstat_seconds.labels(self._site).observe(seconds)
+
+    def asked_capacity(self, seconds: float, answered: bool) -> None:  # noqa: FBT001 - CapacityWatch calls `observe` so
+        """Count a question for what is free that took so many seconds."""
+        self._all.qhost.labels(self._site, "yes" if answered else "no").inc()
+        self._all.qhost_seconds.labels(self._site).observe(seconds)
 
     def left_queue(self, queue: str, seconds: float) -> None:
         """Count a job that ran after so many seconds; the clocks of hub and qmaster may differ a little."""

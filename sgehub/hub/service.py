@@ -21,6 +21,7 @@ from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
 from sgehub.hub import orphans
+from sgehub.hub.capacity import CapacityWatch
 from sgehub.hub.clusterlimits import ClusterLimits
 from sgehub.hub.endings import HELPER_DEADLINE, Endings
 from sgehub.hub.engines import engine_settings
@@ -84,6 +85,7 @@ class ClusterService:
         self.hosts = HostWatch(
             engine.silent_hosts, policy.cluster.host_lost_after.seconds, clock=self.clock, log=log
         )
+        self.capacity = CapacityWatch(policy, engine, observe=metrics.asked_capacity, clock=self.clock, log=log)
         self.limits = ClusterLimits(engine, log)
         self.ends = Endings(self)
         self.matching = Matching(self, read)
@@ -154,6 +156,7 @@ class ClusterService:
             self.limits.wake()
         self.policy = policy
         self.people.take(self.limits.of(policy))
+        self.capacity.take(policy)
         self.hosts.allow(policy.cluster.host_lost_after.seconds)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -114,6 +114,10 @@ class Person:
         headers = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"}
         return self._session.get(self.hub.url + path, headers=headers, timeout=20, **options)
 
+    def fetch(self, path: str, headers: dict[str, str]) -> requests.Response:
+        """Ask as a script does, with these headers and the person's cookies."""
+        return self._session.get(self.hub.url + path, headers=headers, timeout=20)
+
     def post(self, path: str, data: dict[str, str], **options: object) -> requests.Response:
         """Send a form to an address, as a page of the hub would; `files` makes it a multipart one."""
         here = [one.value for one in self._session.cookies if (one.name, one.path) == ("_xsrf", "/hub/")]

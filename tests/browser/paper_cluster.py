@@ -1,7 +1,7 @@
 """A cluster made of paper: programs that answer as Grid Engine does, from what a test wrote down.
 
-The hub's pages need answers, not a scheduler. One program is called as qstat, as qacct and as the helper that acts
-as a person; each job is a file that holds its name, its owner and its state letters.
+The hub's pages need answers, not a scheduler. One program is called as qstat, qacct, qhost and qconf, and as the
+helper that acts as a person; each job is a file that holds its name, its owner and its state letters.
 """
 
 from __future__ import annotations
@@ -64,6 +64,36 @@ def qacct():
     sys.exit(1)
 
 
+def hosts():
+    (paper / "asked").open("a").write(f"{me}\\n")
+    if text("down"):
+        print("error: commlib error: got select error (Connection refused)", file=sys.stderr)
+        sys.exit(1)
+    time.sleep(float(text("slow qhost") or 0))
+    return json.loads(text("hosts") or text("hosts at first") or "{}").items()
+
+
+def qhost():
+    print("<?xml version='1.0'?>\\n<qhost>")
+    for name, host in hosts():
+        print(f"<host name='{name}'><hostvalue name='load_avg'>0.5</hostvalue>")
+        for value, amount in host["free"].items():
+            print(f"<resourcevalue name='{value}' dominance='hc'>{amount}</resourcevalue>")
+        for queue, (used, total, state) in host["queues"].items():
+            values = {"slots_used": used, "slots": total, "slots_resv": 0, "state_string": state}
+            inside = "".join(f"<queuevalue name='{key}'>{value}</queuevalue>" for key, value in values.items())
+            print(f"<queue name='{queue}'>{inside}</queue>")
+        print("</host>")
+    print("</qhost>")
+
+
+def qconf():
+    known = dict(hosts())
+    for name in arguments[1::2]:
+        values = ",".join(f"{key}={value}" for key, value in known[name]["total"].items())
+        print(f"hostname {name}\\ncomplex_values {values or 'NONE'}\\nreport_variables NONE")
+
+
 def helper():
     request = json.load(sys.stdin)
     time.sleep(float(text("slow") or 0))
@@ -91,7 +121,7 @@ def helper():
     print(json.dumps(answer))
 
 
-{"qstat": qstat, "qacct": qacct, "helper": helper}[me]()
+{"qstat": qstat, "qacct": qacct, "qhost": qhost, "qconf": qconf, "helper": helper}[me]()
 """
 
 SITE = """\
@@ -115,7 +145,7 @@ class PaperCluster:
         self.folder = folder
         for name in ("jobs", "submitted"):
             (folder / name).mkdir(parents=True)
-        for name in ("qstat", "qacct", "helper"):
+        for name in ("qstat", "qacct", "qhost", "qconf", "helper"):
             (folder / name).write_text(PROGRAM)
             (folder / name).chmod(0o755)
         self.site = folder / "site.yaml"
@@ -144,13 +174,20 @@ class PaperCluster:
     def say(self, name: str, text: str) -> None:
         """Set what the programs say or do: "log", "refusal" (of qsub), "slow" (seconds a helper takes).
 
-        "told" is for TellingSpawner: what pages say of servers.
+        "hosts" is JSON: by name {"free": {complex: amount}, "total": ..., "queues": {name: [used, total, state]}}.
+        "hosts at first" is the same of a cluster that is clear. "down" makes qhost fail, "slow qhost"
+        (seconds) makes it slow. "told" is for TellingSpawner: what pages say of servers.
         """
         (self.folder / name).write_text(text)
+
+    def asked(self, program: str) -> int:
+        """Return how often qhost or qconf was called."""
+        file = self.folder / "asked"
+        return file.read_text().split().count(program) if file.exists() else 0
 
     def clear(self) -> None:
         """Return to an empty cluster that answers at once; numbers go on."""
         for number in self.jobs():
             self.end(number)
-        for name in ("log", "refusal", "slow", "told"):
+        for name in ("log", "refusal", "slow", "told", "hosts", "down", "slow qhost"):
             (self.folder / name).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ app.init_db()
 app.init_handlers()
 found = [[rule[0], rule[1].__module__] for rule in app.handlers]
 print(json.dumps([rule for rule in found if "batchspawner" in "".join(rule)]))
-print(json.dumps([rule for rule in found if "sgehub.hub.api" in rule]))
+print(json.dumps([rule for rule in found if rule[1].startswith(("sgehub.hub.api", "sgehub.hub.capacity_api"))]))
 """
 ROOT = Path(__file__).parents[3]
 
@@ -40,10 +40,15 @@ def test_batchspawners_handler_never_reaches_the_hub():
     assert handlers() == '[["/hub/api/batchspawner", "sgehub.hub.api"]]'
 
 
-def test_sessions_have_three_addresses():
-    """Each once: batchspawner's for reports as it knows them, the line, and the end."""
+def test_sessions_have_three_addresses_and_pages_one():
+    """Each once: batchspawner's for reports as it knows them, the line, and the end; and what is free."""
     ours = json.loads(handlers("sgehub.hub.spawner.api.replace_endpoint()", line=-1))
-    assert [path for path, _ in ours] == ["/hub/api/batchspawner", "/hub/api/sgehub/line", "/hub/api/sgehub/end"]
+    assert [path for path, _ in ours] == [
+        "/hub/api/batchspawner",
+        "/hub/api/sgehub/line",
+        "/hub/api/sgehub/end",
+        "/hub/api/sgehub/capacity",
+    ]
 
 
 def test_importing_batchspawner_later_does_not_bring_it_back():

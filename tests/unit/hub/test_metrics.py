@@ -84,6 +84,10 @@ def test_questions_are_counted_by_answer_and_timed(registry: CollectorRegistry, 
     metrics.asked(8.0, answered=False)
     assert samples(registry, "sgehub_qstat_total") == {("yes", "a"): 2, ("no", "a"): 1}
     assert samples(registry, "sgehub_qstat_duration_seconds_sum") == {("a",): pytest.approx(8.4)}
+    metrics.asked_capacity(0.1, answered=True)
+    metrics.asked_capacity(30.0, answered=False)
+    assert samples(registry, "sgehub_qhost_total") == {("yes", "a"): 1, ("no", "a"): 1}
+    assert samples(registry, "sgehub_qhost_duration_seconds_sum") == {("a",): pytest.approx(30.1)}
 
 
 def test_time_in_the_queue_is_told_apart_from_seconds_to_a_day(
@@ -116,6 +120,7 @@ def test_a_first_event_is_an_increase(registry: CollectorRegistry, metrics: Metr
     assert set(samples(registry, "sgehub_starts_total").values()) == {0}
     assert set(samples(registry, "sgehub_session_ends_total").values()) == {0}
     assert samples(registry, "sgehub_qstat_total") == {("yes", "a"): 0, ("no", "a"): 0}
+    assert samples(registry, "sgehub_qhost_total") == {("yes", "a"): 0, ("no", "a"): 0}
 
 
 # What is read at a scrape

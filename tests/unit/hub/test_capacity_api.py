@@ -1,0 +1,66 @@
+"""What a page reads of numbers: words that say what is known, and memory that can be typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from sgehub.hub.capacity_api import held, resources, size
+from sgehub.model.request import ResourceRequest, parse_request
+from sgehub.model.units import Memory
+
+G = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0K"),
+        (512 * 1024**2, "512M"),
+        (G, "1G"),
+        (G - 1, "1023.9M"),
+        (int(1.55 * G), "1.5G"),
+        (64 * G - 1024**2, "63.9G"),
+        (192 * G, "192G"),
+        (1536 * G, "1.5T"),
+    ],
+)
+def test_memory_is_rounded_down_and_can_be_typed(number: int, text: str) -> None:
+    """Nobody is offered more than there is, and the form reads what the page says."""
+    assert size(number) == text
+    assert Memory.parse(text).bytes <= number
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [
+        ((1, None, None), "1 core"),
+        ((2, 4 * G, None), "2 cores and 4G of memory"),
+        ((2, None, 0), "2 cores and 0 GPUs"),
+        ((2, 4 * G, 1), "2 cores, 4G of memory and 1 GPU"),
+    ],
+)
+def test_resources_are_said_as_people_do(amounts: tuple[int, int | None, int | None], words: str) -> None:
+    """What is not known is left out."""
+    assert resources(*amounts) == words
+
+
+def asked(cores: int = 2, gpus: int = 0) -> ResourceRequest:
+    return parse_request({"cores": cores, "memory": "4G", "gpus": gpus, "runtime": "1:0:0"}, {})
+
+
+@pytest.mark.parametrize(
+    ("sessions", "words"),
+    [
+        ([], "none."),
+        ([(asked(), False)], "1: 2 cores and 4G of memory."),
+        ([(asked(), True)], "1, waiting: 2 cores and 4G of memory."),
+        ([(asked(), True), (asked(gpus=1), False)], "2, of them 1 waiting: 4 cores, 8G of memory and 1 GPU."),
+        ([(asked(), False), (None, False)], "2."),
+    ],
+)
+def test_sessions_are_added_up(sessions: list[tuple[ResourceRequest | None, bool]], words: str) -> None:
+    """One of which nothing is known leaves the sum unknown, and is counted."""
+    found = held(iter(sessions))
+    assert found["text"] == words
+    assert found["count"] == len(sessions)
+    assert (found["cores"] is None) is any(request is None for request, _ in sessions)
