@@ -57,8 +57,13 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
 
 
 def _queues(request: ResourceRequest, policy: SitePolicy) -> str | None:
-    """Return the queues that the job names: all that it fits in, none where resources alone are to decide."""
-    if request.queue is None and not policy.name_queues:
+    """Return the queues that the job names: all that it fits in, none where resources alone are to decide.
+
+    Resources know nothing of a project that may use some queues only: its jobs name them.
+    """
+    project = policy.projects.get(request.project or "")
+    bound = request.queue is not None or (project is not None and project.queues is not None)
+    if not bound and not policy.name_queues:
         return None
     return ",".join(fitting_queues(request, policy)) or None
 

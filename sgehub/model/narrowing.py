@@ -34,6 +34,8 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
     kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
     said = {key: value for key in VALUES if (value := _last(rules, key)) is not None}
+    if _last(rules, "queues") is not None:
+        said["name_queues"] = True  # Grid Engine knows of no rule: it keeps to the queues that a job names
     locked = {**policy.locked, **{key: value for rule in rules for key, value in rule.locked.items()}}
     changed = policy.model_copy(update={**kept, **said, "locked": locked, "rules": ()})
     return refitted(changed, {key: value for rule in rules for key, value in rule.defaults.items()})

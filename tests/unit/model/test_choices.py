@@ -88,6 +88,14 @@ def test_resources_alone_may_decide_about_the_queue():
     assert spec({}).queue == "short.q,long.q,gpu.q"
 
 
+def test_queues_that_are_not_for_everybody_are_named_all_the_same():
+    """Grid Engine knows neither which queues are a project's nor what a rule says: the job has to."""
+    projects = {"stars": {}, "genes": {"queues": ["gpu.q"]}}
+    policy = site(name_queues=False, projects=projects, rules=[{"people": ["pupil"], "queues": ["short.q"]}])
+    assert [spec({"project": name}, policy).queue for name in projects] == [None, "gpu.q"]
+    assert spec({}, narrowed(policy, holding(policy, "pupil", []))).queue == "short.q"
+
+
 @pytest.mark.parametrize(
     ("raw", "field", "sentence"),
     [
