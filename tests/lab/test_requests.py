@@ -22,7 +22,7 @@ from sgehub.siteconfig import load_site
 from tests.lab.conftest import CONFIG, bring_up
 from tests.lab.faulty import order
 from tests.lab.request_table import FILE, REFUSED, ROWS, SITES, Row, as_switches, read_jobs, render
-from tests.unit.test_requests_to_arguments import amount, seconds
+from tests.unit.request_oracle import amount, seconds
 
 SAMPLE = 24
 HOME = "/home/alice"
