@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model.judging import violations
-from sgehub.model.request import ResourceRequest, echo, parse_request
+from sgehub.model.request import EXTRA, ResourceRequest, echo, parse_request
 
 if TYPE_CHECKING:
     from sgehub.model.policy import SitePolicy
@@ -55,7 +55,11 @@ def _further(
     """Judge the fields that could be read where others could not: nobody corrects in two rounds."""
     unreadable = {one.field for one in error.violations}
     fields = raw if isinstance(raw, Mapping) else {}
-    readable = {name: value for name, value in fields.items() if name in fallback and name not in unreadable}
+    readable = {
+        name: value
+        for name, value in fields.items()
+        if name not in unreadable and (name in fallback or str(name).startswith(EXTRA))
+    }
     try:
         request = parse_request(readable, fallback)
     except RequestRefusedError:
