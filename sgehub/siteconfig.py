@@ -12,28 +12,37 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sgehub.errors import SiteConfigurationError
-from sgehub.model import names
+from sgehub.model import names, sitechoices
 from sgehub.model.policy import SitePolicy
 from sgehub.model.siteparts import model_inside
 
 Lines = dict[tuple[str, ...], int]  # where in the file each key stands, from 1
 _MERGE: Final = "tag:yaml.org,2002:merge"  # "<<", which brings keys that may stand here, too
 _WORDS: Final = {  # pydantic's kind of error -> what to do
-    "string_type": "write text",
+    "string_type": "write text, and numbers in quotes",
+    "string_too_long": "write no more than {max_length} characters",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "decimal_type": "write a number, for example 1.5",
+    "decimal_parsing": "write a number, for example 1.5",
     "tuple_type": "write a list in brackets",
     "too_long": "write no more than {max_length}",
-    "too_short": "write at least {min_length}",
+    "too_short": "name at least {min_length}",
     "list_type": "write a list in brackets",
     "int_type": "write a whole number",
     "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
     "greater_than_equal": "write {ge} or more",
     "less_than_equal": "write {le} or less",
 }
-_NAMES: Final = {  # the pattern of a name -> what to do
+_PATTERNS: Final = {  # the pattern that text does not match -> what to do
     f"^{names.OBJECT.pattern}$": "is no such name: write a letter, then letters, digits and . _ - only",
     f"^{names.HOST.pattern}$": "is not the name of a host: write letters, digits and dashes, dots between",
     f"^{names.USER.pattern}$": "is not the name of an account or a group",
     f"^{names.RESOURCE_VALUE.pattern}$": "cannot be a value for qsub: write letters, digits and _ . : + / - only",
+    sitechoices.MODULE: "is no name of a module: write NAME or NAME/VERSION, of letters, digits and . _ + - /",
+    sitechoices.URL_PATH: "is no page of a server: write its path from / on, for example /lab, without blanks",
+    sitechoices.MAIL_MOMENTS: "write one or several of the letters b, e and a",
 }
 SIZE_LIMIT: Final = 1024 * 1024  # bytes; a larger file is not a description of a site
 
@@ -187,13 +196,16 @@ def _sentence(error: Any, path: tuple[str, ...]) -> str:
         return f"expected keys below it: {', '.join(keys)}." if keys else "expected names with keys below them."
     if kind in {"value_error", "site"}:
         text = str(error["msg"]).removeprefix("Value error, ")
-        return text if text.endswith(".") else f"{text}."
-    words = (
-        _NAMES.get(error.get("ctx", {}).get("pattern", ""))
-        or _WORDS.get(kind)
-        or str(error["msg"]).replace("Input should be", "write").rstrip(".")
-    )
-    return f"{words.format_map(error.get('ctx', {}))}. {_described(path)}".rstrip()
+        return text if text.endswith((".", "?")) else f"{text}."
+    if kind in {"tuple_type", "list_type"} and (keys := _keys(path)):
+        return f"write a list of entries with these keys: {', '.join(keys)}. {_described(path)}"
+    ctx = error.get("ctx", {})
+    if kind in _WORDS:
+        words = _WORDS[kind].format_map(ctx)
+    else:
+        said = str(error["msg"]).replace("Input should be", "write").rstrip(".")
+        words = _PATTERNS.get(ctx.get("pattern", ""), said)
+    return f"{words}. {_described(path)}".rstrip()
 
 
 def _keys(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import RequestRefusedError
-from sgehub.model.judging import most, wrong_defaults
+from sgehub.model.judging import least_options, most, wrong_defaults
 from sgehub.model.request import EXTRA, FIELDS, ResourceRequest, echo, parse_request
 
 if TYPE_CHECKING:
@@ -100,6 +100,4 @@ def _within(fields: Mapping[str, Any], policy: SitePolicy) -> dict[str, Any]:
 
 def _least(policy: SitePolicy) -> ResourceRequest:
     """Return the least that a session can be, for people to whom even the defaults are closed."""
-    least = {"cores": 1, "gpus": 0, "memory": policy.smallest_memory, "runtime": policy.shortest_runtime}
-    closed = dict.fromkeys(("queue", "project", "gpu_type", "pe", "environment", "interface", "folder", "mail"))
-    return parse_request({**closed, **least}, policy.defaults.as_options())
+    return parse_request(policy.locked, least_options(policy))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import Violation
-from sgehub.model.request import EXTRA, ResourceRequest
+from sgehub.model.request import EXTRA, FIELDS, ResourceRequest
 from sgehub.model.siteparts import HOME, USERNAME, Limits
 from sgehub.model.units import Memory
 
@@ -23,12 +23,7 @@ def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation,
     """Return every reason why `request` is not allowed; empty means it is."""
     if found := tuple(_beyond_any_queue(request, policy)):
         return found
-    project = policy.projects.get(request.project or "")
-    if project is not None and (
-        found := tuple(
-            _beyond(request, most(policy).under(project.most), policy, f" for project {request.project}")
-        )
-    ):
+    if found := tuple(_beyond_project(request, policy)):
         return found
     if request.queue is not None:
         limits, where = policy.queues[request.queue], f" in queue {request.queue}"
@@ -79,6 +74,13 @@ def most(policy: SitePolicy) -> Limits:
         gpus=max(one.gpus for one in every) if policy.gpu else 0,
         runtime=max(one.runtime for one in every),
     )
+
+
+def least_options(policy: SitePolicy) -> dict[str, Any]:
+    """Return the least that a session can be: nothing chosen but what the site's own fields have by default."""
+    least = {"cores": 1, "gpus": 0, "memory": policy.smallest_memory, "runtime": policy.shortest_runtime}
+    extras = {f"{EXTRA}{name}": value for name, value in policy.defaults.extra}
+    return {**dict.fromkeys(FIELDS), **least, **extras}
 
 
 def memory_granted(request: ResourceRequest, policy: SitePolicy) -> Memory:
@@ -132,7 +134,7 @@ def _not_offered(request: ResourceRequest, policy: SitePolicy) -> Iterator[Viola
     if request.mail is not None:
         if policy.mail is None:
             yield Violation("mail", "This site sends no e-mail: leave it empty.")
-        elif policy.mail.domains and request.mail.rpartition("@")[2].lower() not in policy.mail.domains:
+        elif not policy.mail.may_reach(request.mail):
             yield Violation("mail", f"Write an address at {' or '.join(policy.mail.domains)}.")
     if request.reservation is not None and not policy.advance_reservations:
         yield Violation("reservation", "This site offers no advance reservations: leave it empty.")

@@ -6,7 +6,7 @@ Knows nothing of files, which `siteconfig` reads; `judging` says what is wrong w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -32,6 +32,7 @@ from sgehub.model.siteparts import (
     MemoryComplex,
     MemoryValue,
     ProjectSite,
+    RequestFields,
     Rule,
     SessionSite,
 )
@@ -60,7 +61,7 @@ class SitePolicy(Closed):
     parallel_environment: Annotated[
         tuple[names.ObjectName, ...],
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-        Field(description="PE for more than one core, or a list to choose from; none: one core only."),
+        Field(description="PE for more than one core, or a list to choose from; left out: one core only."),
     ] = ()
     queues: Annotated[dict[names.ObjectName, Limits], Field(min_length=1, description="Queues and their maxima.")]
     projects: Annotated[
@@ -98,7 +99,7 @@ class SitePolicy(Closed):
         dict[names.ObjectName, PresetSite], Field(description="Requests to start with a single click.")
     ] = {}
     locked: Annotated[
-        dict[str, Any], Field(description="Fields of a request that nobody can change, and their values.")
+        RequestFields, Field(description="Fields of a request that nobody can change, and their values.")
     ] = {}
     sessions_per_person: Annotated[
         int | None, Field(ge=1, le=1_000, description="Sessions that each may have at once.")

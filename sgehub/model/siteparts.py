@@ -14,10 +14,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from sgehub.model import names
+from sgehub.model.request import EXTRA
 from sgehub.model.units import Duration, Memory
 
 HOME: Final = "{home}"  # stand for a person's own in folders
 USERNAME: Final = "{username}"
+EXTRAS: Final = "extra"  # fields of the site's own may be written below it, too
 
 
 def _reader(parse: Callable[[str], Any], kind: type) -> Callable[[object], Any]:
@@ -36,11 +38,24 @@ DurationValue = Annotated[Duration, BeforeValidator(_reader(Duration.parse, Dura
 
 
 def _check_folder(pattern: str) -> str:
-    names.check_path(pattern.replace(HOME, "/home/x").replace(USERNAME, "x"))
+    rest = pattern.removeprefix(HOME).replace(USERNAME, "x")
+    if "{" in rest or "}" in rest:
+        raise ValueError(f"In {pattern!r}, only {HOME} at the beginning and {USERNAME} stand for something.")
+    names.check_path(f"/home/x{rest}" if pattern.startswith(HOME) else rest)
     return pattern
 
 
+def _flat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a request with each field of the site's own under its own name, however it was written."""
+    nested = fields.get(EXTRAS)
+    if not isinstance(nested, Mapping):
+        return fields
+    rest = {name: value for name, value in fields.items() if name != EXTRAS}
+    return {**rest, **{f"{EXTRA}{name}": value for name, value in nested.items()}}
+
+
 Folder = Annotated[str, AfterValidator(_check_folder)]
+RequestFields = Annotated[dict[str, Any], AfterValidator(_flat)]
 
 
 def error_at(key: str, sentence: str, *above: str) -> PydanticCustomError:
@@ -197,10 +212,10 @@ class Rule(Closed):
     ] = None
     most: Most = Most()
     locked: Annotated[
-        dict[str, Any], Field(description="Fields of a request that they cannot change, and their values.")
+        RequestFields, Field(description="Fields of a request that they cannot change, and their values.")
     ] = {}
     defaults: Annotated[
-        dict[str, Any], Field(description="Fields of a request that their form begins with instead of the site's.")
+        RequestFields, Field(description="Fields of a request that their form begins with instead of the site's.")
     ] = {}
 
     def unknown(self, known: Mapping[str, Collection[str]]) -> tuple[str, str] | None:

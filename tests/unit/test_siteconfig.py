@@ -52,7 +52,7 @@ def test_the_sample_is_right():
         ("defaults: {", "? [a, b]\n: c\ndefaults: {", ["line 26: found unhashable key"]),
         ("memory: 64G, gpus: 2", "memory: 64X, gpus: 2", ["queues.gpu.q.memory", "512M"]),
         ("qmaster_port: 6444", "qmaster_port: 99999", ["cluster.qmaster_port", "65535"]),
-        ("cores: 1, memory: 2G", "cores: 64, memory: 2G", ["line 26: defaults: At most 16 cores"]),
+        ("cores: 1, memory: 2G", "cores: 64, memory: 2G", ["line 26: defaults.cores: At most 16 cores"]),
         ("cores: 16", "cores: 0", ["queues.short.q.cores: write 1 or more. Most slots"]),
         ("cores: 16", "cores: few", ["queues.short.q.cores: write a whole number."]),
         ("short.q:", '"short q":', ["queues.short q: is no such name"]),
@@ -83,6 +83,153 @@ def test_each_mistake_names_its_place(old, new, expected):
     assert message.startswith(("site.yaml, line ", "site.yaml: a value"))
     for part in expected:
         assert part in message
+
+
+# Keys that the sample has not: what is added below its last line -> what is said of it.
+FIELD = "fields: {a: {label: A, type: %s}}"
+ADDED = [
+    ("environments: [a, b]", "environments: expected names with keys below them."),
+    ("environments: {a: {lable: x}}", 'environments.a.lable: there is no such key. Did you mean "label"?'),
+    ("environments: {a b: {}}", "environments.a b: is no such name: write a letter, then"),
+    (
+        "environments: {a: {modules: cuda}}",
+        "environments.a.modules: write a list in brackets. Environment modules",
+    ),
+    (
+        "environments: {a: {modules: [a;b]}}",
+        "environments.a.modules.0: is no name of a module: write NAME or NAME/V",
+    ),
+    ("environments: {a: {modules: [12.1]}}", "environments.a.modules.0: write text, and numbers in quotes."),
+    ("environments: {a: {path: [opt]}}", "environments.a.path.0: The path 'opt' is not absolute."),
+    ("environments: {a: {conda: envs/ml}}", "environments.a.conda: The path 'envs/ml' is not absolute."),
+    (
+        "environments: {a: {container: [x, '']}}",
+        "environments.a.container: Write each word of the command by itself",
+    ),
+    (
+        "environments: {a: {default_url: lab}}",
+        "environments.a.default_url: is no page of a server: write its path",
+    ),
+    (
+        "environments: {a: {label: ''}}",
+        "environments.a.label: Write a label in one line of at most 100 characters.",
+    ),
+    ("interfaces: {lab: /lab}", "interfaces.lab: expected keys below it: label, url."),
+    ("interfaces: {lab: {}}", "interfaces.lab.url: is missing. Page that a session opens with: /lab,"),
+    ("interfaces: {lab: {url: '/lab x'}}", "interfaces.lab.url: is no page of a server: write its path from / on"),
+    ("working_folders: scratch", "working_folders: write a list in brackets. Folders in which a session may open"),
+    ("working_folders: [scratch]", "working_folders.0: The path 'scratch' is not absolute."),
+    (
+        "working_folders: ['/x/{user}']",
+        "working_folders.0: In '/x/{user}', only {home} at the beginning and {usern",
+    ),
+    ("working_folders: ['/x/{home}']", "working_folders.0: In '/x/{home}', only {home} at the beginning"),
+    ("mail: true", "mail: expected keys below it: when, domains."),
+    ("mail: {when: begin}", "mail.when: write one or several of the letters b, e and a. Moments: b begin, e end"),
+    ("mail: {domains: ['@x.org']}", "mail.domains.0: is not the name of a host: write letters, digits and dashes"),
+    ("advance_reservations: maybe", "advance_reservations: write true or false. Whether people may name"),
+    ("reserve_from: 0", "reserve_from: write 1 or more. Sessions of so many slots"),
+    ("reserve_from: 1.5", "reserve_from: write a whole number. Sessions of so many slots"),
+    ("name_queues: 7", "name_queues: write true or false. Whether jobs name the queues"),
+    (FIELD % "text", "fields.a.type: write 'choice', 'switch' or 'number'. \"choice\": one of `choices`"),
+    (FIELD % "choice", 'fields.a.choices: name what can be chosen for type "choice", and nothing for the others.'),
+    (
+        FIELD % "choice, choices: {x: {adds: {y: 1}}}",
+        "fields.a.choices.x.adds.y: write text, and numbers in quotes.",
+    ),
+    (FIELD % "choice, choices: {x: {adds: {y: a b}}}", "fields.a.choices.x.adds.y: cannot be a value for qsub"),
+    (
+        FIELD % "switch, options: [-t, 1-9]",
+        'fields.a.options: Write switches with one argument each, such as ["-A"',
+    ),
+    (
+        FIELD % "switch, options: [-A, a/b]",
+        "fields.a.options: -A takes letters, digits and _ . + = , -, not 'a/b'.",
+    ),
+    (FIELD % "switch, options: [-p, '10']", "fields.a.options: -p takes a number from -1023 to 0, not '10'."),
+    (FIELD % "switch, options: [-R, maybe]", "fields.a.options: -R takes y or n, not 'maybe'."),
+    (
+        FIELD % "switch, adds: {h_vmem: 1G}",
+        "fields.a: it asks for h_vmem, as another key does, and a job asks for",
+    ),
+    (
+        FIELD % "switch, adds: {x: '{value}'}",
+        "fields.a.adds.x: {value} stands for a number, and a switch has none.",
+    ),
+    (
+        FIELD % "number, adds: {x: 4G}",
+        'fields.a.adds: write {value} where the number belongs: {tmpfs: "{value}G"}.',
+    ),
+    (FIELD % "number, least: 5, most: 1", "fields.a.least: it is larger than most."),
+    (
+        "presets: {a: {cores: 1}}",
+        "presets.a.request: is missing. Fields of a request; those that are missing are the",
+    ),
+    ("presets: {a: {request: {cpus: 1}}}", 'presets.a.request: There is no field "cpus". Fields are: cores,'),
+    ("presets: {a: {request: {cores: 99}}}", "presets.a.request.cores: At most 16 cores."),
+    (
+        "presets: {a: {request: {memory: 4}}}",
+        "presets.a.request.memory: A value of type int is not an amount of m",
+    ),
+    (
+        "presets: {a: {request: {extra: {x: y}}}}",
+        "presets.a.request: There is no field extra.x. This site has non",
+    ),
+    ("locked: {cores: 2}", "cores is locked at 2: write the same here."),
+    ("locked: {cores: 99}", "locked.cores: At most 16 cores."),
+    ("locked: {queue: no.q}", "locked.queue: There is no queue no.q. Queues are: short.q, long.q, gpu.q."),
+    ("locked: {extra.x: y}", "locked.extra.x: there is no such field in fields."),
+    ("sessions_per_person: 0", "sessions_per_person: write 1 or more. Sessions that each may have at once."),
+    ("texts: {cpus: {label: x}}", "texts.cpus: There is no such field of a request. Fields are: cores, memory"),
+    ("texts: {cores: {help: ''}}", "texts.cores.help: Write one line of text."),
+    ("rules: {groups: [a]}", "rules: write a list of entries with these keys: groups, people, queues"),
+    ("rules: [{locked: {cores: x}}]", 'rules.0.locked.cores: "x" is not a whole number. Write digits only'),
+    ("rules: [{locked: {cores: 99}}]", "rules.0.locked.cores: At most 16 cores."),
+    ("rules: [{presets: [x]}]", "rules.0.presets: x is not in presets above."),
+    (
+        "rules: [{most: {runtime: 48}}]",
+        "rules.0.most.runtime: 00:00:48 is less than shortest_runtime, 00:01:00: no",
+    ),
+    ("rules: [{interfaces: []}]", "rules.0.interfaces: name at least 1. The only interfaces to choose from."),
+    ("projects: {a: {most: {cores: 0}}}", "projects.a.most.cores: write 1 or more. Most slots of one session."),
+    (
+        "projects: {a: {most: {memory: 64}}}",
+        "projects.a.most.memory: 64 is less than smallest_memory, 256M: no sess",
+    ),
+    ("projects: {a: {queues: [no.q]}}", "projects.a.queues: a may use the queue no.q, which is not in queues."),
+]
+
+
+@pytest.mark.parametrize(("added", "expected"), ADDED)
+def test_each_mistake_of_an_added_key_is_one_sentence_at_its_place(added, expected):
+    """In words of this project: no regular expression, no advice to look at somebody else's documentation."""
+    message = said(f"{SAMPLE.read_text()}\n{added}\n")
+    assert len(message.splitlines()) <= (2 if "a: {cores: 1}" in added else 1)
+    assert message.startswith("site.yaml, line ")
+    assert expected in message
+    assert "line 34: " in message or "locked at" in message
+    assert not re.search(r"[Ii]nput|pattern|valid (boolean|integer)|\[A-Z|[?.]\.$", message)
+
+
+def test_maxima_that_exclude_every_session_are_mistakes():
+    """A unit that was forgotten makes bytes and seconds of them."""
+    text = SAMPLE.read_text()
+    for new, expected in [
+        (
+            "memory: 64, gpus: 0",
+            "line 22: queues.short.q.memory: 64 is less than smallest_memory, 256M: no session fi",
+        ),
+        (
+            'memory: 64G, gpus: 0, runtime: "00:00:10"',
+            "queues.short.q.runtime: 00:00:10 is less than shortest_run",
+        ),
+    ]:
+        changed = re.sub(
+            r"(?m)^(  short.q: {cores: 16, ).*}$",
+            rf"\g<1>{new}{'' if 'run' in new else ', runtime: 3600'}}}",
+            text,
+        )
+        assert expected in said(changed)
 
 
 def test_all_mistakes_come_at_once():
@@ -125,7 +272,7 @@ def test_yaml_runs_no_code():
 def test_files_that_cannot_be_a_site(tmp_path):
     """Missing, too large, not text: each says so."""
     big = tmp_path / "big.yaml"
-    big.write_bytes(b"#" * (2 * 1024 * 1024))
+    big.write_bytes(b"#" * (10 * 1024 * 1024))
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     for path, expected in [(tmp_path / "no.yaml", "No such file"), (big, "larger than"), (binary, "not UTF-8")]:

@@ -175,6 +175,29 @@ def test_a_preset_stands_for_fields_that_are_not_named():
     assert (gpu.gpus, gpu.queue, gpu.environment) == (1, "gpu.q", "ml")
 
 
+def test_fields_of_the_sites_own_may_stand_below_one_key():
+    """In a preset as in what is locked; a person's own words still count where nothing is locked."""
+    nested = {"extra": {"quick": "yes", "tmp": "7"}}
+    policy = site(**{**FULL, "presets": {"disk": {"request": nested}}})
+    assert policy.parse({"preset": "disk"}).extra == (("quick", "yes"), ("tmp", "7"))
+    assert policy.parse({"preset": "disk", "extra.tmp": "8", "extra.quick": ""}).extra == (("tmp", "8"),)
+    policy = site(**FULL, locked=nested, defaults={**BASE["defaults"], **nested})
+    assert refused({"extra.tmp": "8"}, policy) == {"extra.tmp": "This is set to 7 here and cannot be changed."}
+    assert refused({"extra": {"tmp": "8"}}, policy).keys() == {"extra.tmp"}
+
+
+def test_domains_know_no_capital_letters():
+    """Neither in the site's file nor in an address."""
+    policy = site(mail={"domains": ["Lab.Test"]})
+    assert policy.parse({"mail": "a@lab.TEST"}).mail == "a@lab.TEST"
+    assert refused({"mail": "a@lab.test.org"}, policy) == {"mail": "Write an address at Lab.Test."}
+
+
+def test_what_is_wrong_with_own_fields_is_said_beside_what_cannot_be_read():
+    """Nobody corrects in two rounds."""
+    assert refused({"cores": "x", "extra.tmp": "500"}).keys() == {"cores", "extra.tmp"}
+
+
 def test_locked_fields_have_their_value_or_the_request_is_refused():
     """Whatever way it came; a preset cannot unlock them."""
     policy = site(
@@ -221,14 +244,19 @@ def test_rules_narrow_choices_and_lock_fields():
         ({"fields": {"a": {"label": "A", "type": "choice"}}}, "name what can be chosen"),
         ({"fields": {"a": {"label": "A", "type": "switch", "choices": {"b": {}}}}}, "name what can be chosen"),
         ({"fields": {"a": {"label": "A", "type": "number", "least": 3, "most": 2}}}, "larger than most"),
-        ({"fields": {"a": {"label": "A", "type": "switch", "adds": {"h_rt": "1"}}}}, "not for h_rt twice"),
+        (
+            {"fields": {"a": {"label": "A", "type": "switch", "adds": {"h_rt": "1"}}}},
+            "it asks for h_rt, as another key does",
+        ),
         ({"fields": {"a": {"label": "A", "type": "switch", "adds": {"x": "1,y=2"}}}}, "Write a value for qsub"),
         ({"fields": {"a": {"label": "A", "type": "switch", "options": ["-t", "1-9"]}}}, "Write switches"),
         ({"fields": {"a": {"label": "A", "type": "switch", "options": ["-A"]}}}, "Write switches"),
-        ({"fields": {"a": {"label": "A", "type": "switch", "options": ["-A", "x y"]}}}, "Write switches"),
+        ({"fields": {"a": {"label": "A", "type": "switch", "options": ["-A", "x y"]}}}, "-A takes letters"),
+        ({"fields": {"a": {"label": "A", "type": "switch", "adds": {"x": "{value}"}}}}, "a switch has none"),
+        ({"fields": {"a": {"label": "A", "type": "number", "adds": {"x": "4G"}}}}, "write {value} where"),
         (
             {"fields": {n: {"label": "A", "type": "switch", "adds": {"ssd": "1"}} for n in ("a", "b")}},
-            "two fields may ask for ssd",
+            "it asks for ssd, as another key does",
         ),
         ({"working_folders": ["scratch"]}, "is not absolute"),
         ({"environments": {"a": {"modules": ["a;b"]}}}, "should match pattern"),
