@@ -65,7 +65,7 @@ def qacct():
 
 
 def hosts():
-    (paper / "asked").open("a").write(f"{me}\\n")
+    (paper / "asked").open("a").write(f"{me} {arguments[0]}\\n")
     if text("down"):
         print("error: commlib error: got select error (Connection refused)", file=sys.stderr)
         sys.exit(1)
@@ -88,6 +88,9 @@ def qhost():
 
 
 def qconf():
+    if arguments[0] != "-se":
+        print("error: nothing else is written down", file=sys.stderr)
+        sys.exit(1)
     known = dict(hosts())
     for name in arguments[1::2]:
         values = ",".join(f"{key}={value}" for key, value in known[name]["total"].items())
@@ -180,10 +183,10 @@ class PaperCluster:
         """
         (self.folder / name).write_text(text)
 
-    def asked(self, program: str) -> int:
-        """Return how often qhost or qconf was called."""
+    def asked(self, question: str) -> int:
+        """Return how often "qhost -q" or "qconf -se" was called."""
         file = self.folder / "asked"
-        return file.read_text().split().count(program) if file.exists() else 0
+        return file.read_text().splitlines().count(question) if file.exists() else 0
 
     def clear(self) -> None:
         """Return to an empty cluster that answers at once; numbers go on."""

@@ -32,7 +32,7 @@ def test_one_question_serves_everybody(person: Callable[[str], Person], cluster:
     """However many pages ask: the numbers are those of the cluster, and it is asked once."""
     people = [person(name) for name in ("games", "man", "uucp")]
     answers = [one.get(ADDRESS).json() for one in people for _ in range(5)]
-    assert (cluster.asked("qhost"), cluster.asked("qconf")) == (1, 1)
+    assert (cluster.asked("qhost -q"), cluster.asked("qconf -se")) == (1, 1)
     for answer in answers:
         assert {
             queue["name"]: {bar["what"]: bar["text"] for bar in queue["bars"]} for queue in answer["queues"]
