@@ -37,6 +37,11 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def plain(line: str) -> str:
+    """Return one line of text without control characters."""
+    return _CONTROL.sub(" ", line).strip()
+
+
 def is_transport_error(completed: Completed) -> bool:
     """Tell whether the command did not get through to the qmaster, or was ended before it could tell."""
     ended_by_signal = completed.exit < 0 or completed.exit >= 124  # noqa: PLR2004 - 124 and up: time-outs, shells
@@ -56,7 +61,7 @@ def sentence(completed: Completed) -> str:
     """
     lines: list[str] = []
     for raw in text_of(completed.stderr + b"\n" + completed.stdout).splitlines():
-        line = _CONTROL.sub(" ", raw).strip()
+        line = plain(raw)
         if line.startswith("usage:"):
             break
         while (shorter := _PREFIXES.sub("", line)) != line:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sgehub.errors import SubmissionRefusedError
-from sgehub.gridengine.answers import is_transport_error, no_answer, sentence, text_of
+from sgehub.gridengine.answers import is_transport_error, no_answer, plain, sentence, text_of
 from sgehub.gridengine.runner import Completed
 
 _TERSE: Final = re.compile(r"([0-9]{1,10})(\.[0-9]+-[0-9]+:[0-9]+)?")
@@ -23,10 +23,14 @@ _LIMITS: Final = {25, 27}  # max_u_jobs or max_jobs reached: 8.1.9, Open Cluster
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `qsub -w p` or `-w v` found: whether the job could start (p) or ever run (v), and why not."""
+    """What `qsub -w p` or `-w v` found: whether the job could start (p) or ever run (v), and why not.
+
+    `reason` is one readable text of it, `lines` are Grid Engine's own, without control characters.
+    """
 
     possible: bool
     reason: str = ""
+    lines: tuple[str, ...] = ()
 
 
 def parse_submission(completed: Completed) -> int:
@@ -55,7 +59,13 @@ def parse_verification(completed: Completed) -> Verification:
         return Verification(possible=True)
     if completed.exit == 0 or is_transport_error(completed):
         raise no_answer("qsub -w", completed, "it printed no verdict.")
-    return Verification(possible=False, reason=_refusal(completed))
+    return Verification(possible=False, reason=_refusal(completed), lines=_lines(completed))
+
+
+def _lines(completed: Completed) -> tuple[str, ...]:
+    """Return what qsub printed, line by line, as text that can be shown."""
+    raw = text_of(completed.stderr or completed.stdout).splitlines()
+    return tuple(line for each in raw if (line := plain(each)))
 
 
 def _refusal(completed: Completed) -> str:

@@ -84,7 +84,7 @@ def test_the_index_names_every_file() -> None:
     named = {(each.dialect, each.name) for each in EVERYTHING}
     there = {(path.parent.name, path.name.rpartition(".")[0]) for path in DATA.glob("*/*.*")}
     assert there <= named
-    assert len(named) == 665
+    assert len(named) == 769
 
 
 @pytest.mark.parametrize("each", [each for each in EVERYTHING if is_list(each)], ids=str)

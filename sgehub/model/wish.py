@@ -1,0 +1,74 @@
+"""How people call what they ask for: the form's words for complexes, amounts and lists of names.
+
+The law of this file: pure; it says what was asked and never what was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sgehub.model.judging import fitting_queues
+from sgehub.model.policy import SitePolicy
+from sgehub.model.request import ResourceRequest
+from sgehub.model.units import MULTIPLIERS, Memory
+
+MOST_NAMES: Final = 4
+SHORT: Final = len("1023M")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One wish: who asks for what, and how the site calls and counts its complexes."""
+
+    person: str
+    request: ResourceRequest
+    policy: SitePolicy
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that the job names, none where resources alone are to decide."""
+        named = self.request.queue is not None or self.policy.name_queues
+        return fitting_queues(self.request, self.policy) if named else ()
+
+    def noun(self, name: str) -> str:
+        """Return the form's word for a complex."""
+        gpu = self.policy.gpu
+        if any(one.complex == name for one in self.policy.memory):
+            return "memory"
+        if gpu is not None and name == gpu.complex:
+            return "GPUs"
+        if any(name in one.adds for one in self.policy.gpu_types.values()):
+            return f"no GPUs of type {self.request.gpu_type}"
+        return {"slots": "cores", "h_rt": "runtime"}.get(name, name)
+
+    def wanted(self, name: str) -> str:
+        """Return how much the whole job wants of a complex, "" where the form does not say so."""
+        for one in self.policy.memory:
+            if one.complex == name:
+                return readable(one.total(self.request.memory, self.request.cores).bytes)
+        return {"GPUs": str(self.request.gpus), "cores": str(self.request.cores)}.get(self.noun(name), "")
+
+    @property
+    def words(self) -> str:
+        """The request as people say it."""
+        cores, gpus = self.request.cores, self.request.gpus
+        parts = [f"{cores} core{'' if cores == 1 else 's'}", f"{self.request.memory} of memory"]
+        parts += [f"{gpus} GPU{'' if gpus == 1 else 's'}"] if gpus else []
+        return listed(parts)
+
+
+def readable(size: int) -> str:
+    """Return bytes exactly where that is short, else with one decimal: "4G", "14.3G"."""
+    exact = str(Memory(size))
+    unit = next((one for one in "TGMK" if size >= MULTIPLIERS[one]), "")
+    return exact if len(exact) <= SHORT or not unit else f"{size / MULTIPLIERS[unit]:.1f}{unit}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names as people do: "a, b and c", and no more than a few."""
+    every = list(names)
+    if len(every) > MOST_NAMES:
+        every = [*every[: MOST_NAMES - 1], f"{len(every) - MOST_NAMES + 1} more"]
+    return " and ".join(part for part in (", ".join(every[:-1]), every[-1]) if part)
