@@ -1,8 +1,8 @@
 """What sessions may tell the hub: the port their server listens on, and that it has ended.
 
 A session is known by the token *record* of the very start that made it, never by the person alone. Each
-address takes exactly what its table entry declares; whatever else is posted changes nothing. The one address for
-pages, `capacity_api`, stands in the same table.
+address takes exactly what its table entry declares; whatever else is posted changes nothing. The addresses
+for pages, `capacity_api` and `verdict_api`, stand in the same table.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jupyterhub import apihandlers, orm
 from jupyterhub.apihandlers import APIHandler
 from tornado import web
 
+from sgehub.hub import verdict_api
 from sgehub.hub.capacity_api import CapacityHandler
 from sgehub.hub.line import Lines
 
@@ -145,6 +146,7 @@ HANDLERS: Final = [
     (r"/api/sgehub/line", LineHandler),
     (r"/api/sgehub/end", EndHandler),
     (r"/api/sgehub/capacity", CapacityHandler),  # for pages, not for sessions
+    *verdict_api.HANDLERS,
 ]
 
 

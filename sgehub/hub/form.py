@@ -72,12 +72,13 @@ def render(
     *,
     ended: Ended | None = None,
     changes: Sequence[Change] = (),
+    verdict: str = "",
 ) -> str:
     """Return the fields as HTML, without the form around them.
 
     Shown are the values of `remember`, where there are any, else `defaults` (field -> value) below how the last
-    session `ended` and what had to change of its request. Raises SiteConfigurationError when the site's own
-    template fails.
+    session `ended` and what had to change of its request. `verdict` is the address where the page asks what Grid
+    Engine thinks of them, "" for none. Raises SiteConfigurationError when the site's own template fails.
     """
     if _typed.get() is not None:
         ended, changes = (
@@ -101,6 +102,7 @@ def render(
         "most": most(policy),
         "ended": ended,
         "changes": changes,
+        "verdict": verdict,
         "presets": presets(policy),
     }
     try:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jupyterhub.utils import url_escape_path, url_path_join
+
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.service import ClusterService
+from sgehub.hub.verdict import ADDRESS
 from sgehub.model.asking import PRESET
 from sgehub.model.clamping import clamped
 from sgehub.model.judging import counted
@@ -26,6 +29,7 @@ class Gate:
     """The part of a spawner that judges requests. `accepted` is the last accepted one, {} before the first."""
 
     user: Any
+    hub: Any
     name: str
     site: str
     log: Any
@@ -93,6 +97,15 @@ class Gate:
                 )
             )
 
+    def judge(self, values: Mapping[str, str]) -> ResourceRequest:
+        """Judge what stands in the form's fields, as Start would, and remember nothing of it.
+
+        Raises RequestRefusedError.
+        """
+        request = self._judge(form.posted({name: [value] for name, value in values.items()}, self.policy))
+        self._refuse_one_more()
+        return request
+
     def _judge(self, raw: object) -> ResourceRequest:
         return self.policy.parse(raw, compat.request_defaults(self))
 
@@ -104,7 +117,10 @@ class Gate:
         await self.service.people.learn(self.user.name)
         policy = self.policy
         last, changes = clamped({**self._fresh(), **self.accepted}, policy)
-        return form.render(policy, last.as_options(), ended=self.last_end, changes=changes)
+        address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, url_escape_path(self.name))
+        return form.render(
+            policy, last.as_options(), ended=self.last_end, changes=changes, verdict=address.rstrip("/")
+        )
 
     @property
     def site_trouble(self) -> str:

@@ -36,6 +36,8 @@ START_CAUSES: Final = (
     "hub",
 )
 END_CAUSES: Final = ("stopped", "ended", "failed", "host-lost", "deleted")
+VERDICT_KINDS: Final = ("now", "waits", "never", "unknown")
+VERDICT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ ENDINGS: Final = Family(
 SITE_FILE: Final = Family(
     "sgehub_site_file_ok", "gauge", (), "1 if the hub works by the site's file as it is, 0 if that cannot be used."
 )
+VERDICTS: Final = Family(
+    "sgehub_verdicts_total", "counter", ("verdict",), "Requests that Grid Engine was asked about, by its verdict."
+)
+VERDICT_SECONDS: Final = Family(
+    "sgehub_verdict_duration_seconds", "histogram", (), "Time that Grid Engine took for a verdict on a request."
+)
 FAMILIES: Final = (
     QSTAT,
     QSTAT_SECONDS,
@@ -96,6 +104,8 @@ FAMILIES: Final = (
     ORPHANS,
     ENDINGS,
     SITE_FILE,
+    VERDICTS,
+    VERDICT_SECONDS,
 )
 
 
@@ -130,6 +140,8 @@ class SitesCollector:
         self.starts = _counter(STARTS)
         self.ends = _counter(ENDS)
         self.site_file = Gauge(SITE_FILE.name, SITE_FILE.meaning, (SITE,), registry=None)
+        self.verdicts = _counter(VERDICTS)
+        self.verdict_seconds = _histogram(VERDICT_SECONDS, VERDICT_BUCKETS)
         registry.register(self)
 
     def watch(self, site: str, source: Source) -> None:
@@ -143,7 +155,15 @@ class SitesCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield all families: what was told, and what the sources say now."""
         asked = (self.qstat, self.qstat_seconds, self.qhost, self.qhost_seconds)
-        for one in (*asked, self.queued_seconds, self.starts, self.ends, self.site_file):
+        for one in (
+            *asked,
+            self.queued_seconds,
+            self.starts,
+            self.ends,
+            self.site_file,
+            self.verdicts,
+            self.verdict_seconds,
+        ):
             yield from one.collect()
         gauges = {family.name: _gauge(family) for family in (AGE, SESSIONS, ORPHANS, ENDINGS)}
         for site, source in self._sources.items():
@@ -184,6 +204,8 @@ class Metrics:
             self._all.starts.labels(site, cause)
         for cause in END_CAUSES:
             self._all.ends.labels(site, cause)
+        for kind in VERDICT_KINDS:
+            self._all.verdicts.labels(site, kind)
 
     @classmethod
     def of(cls, settings: MutableMapping[str, Any], site: str, registry: CollectorRegistry = REGISTRY) -> Metrics:
@@ -217,6 +239,11 @@ class Metrics:
     def site_file(self, *, right: bool) -> None:
         """Note whether the site's file, as it is now, is what the hub works by."""
         self._all.site_file.labels(self._site).set(right)
+
+    def judged(self, kind: str, seconds: float) -> None:
+        """Count a request that Grid Engine was asked about, and the seconds that took; "unknown" is no answer."""
+        self._all.verdicts.labels(self._site, kind).inc()
+        self._all.verdict_seconds.labels(self._site).observe(seconds)
 
     def watch(self, source: Source) -> None:
         """Read this source at each scrape."""

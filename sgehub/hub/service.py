@@ -35,6 +35,7 @@ from sgehub.hub.people import People
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.hub.reload import Reload, hear
+from sgehub.hub.verdict import AT_ONCE, Verdicts
 from sgehub.hub.watching import Watch
 from sgehub.model.job import Absent, Job, Phase, Unknown
 from sgehub.model.policy import SitePolicy
@@ -79,6 +80,7 @@ class ClusterService:
         self.began = self.clock()
         self.people = People(policy, self.clock)
         self.watch = Watch(self)
+        self.verdicts = Verdicts(self)
         self.reflector = reflector or JobReflector(
             engine.jobs, owners=self.watch.owners, observe=metrics.asked, clock=self.clock, log=log
         )
@@ -111,7 +113,7 @@ class ClusterService:
             engine = GridEngine(
                 engine_settings(policy),
                 Runner(),
-                acting=Runner(8),
+                acting=Runner(8 + AT_ONCE),
                 listing=Runner(1),
                 clock=clock,
                 deadline=HELPER_DEADLINE,

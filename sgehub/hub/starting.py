@@ -60,17 +60,24 @@ def submission(
     spawner: SGESpawner, request: ResourceRequest, record: SessionRecord, account: pwd.struct_passwd
 ) -> Submission:
     """Make everything that is submitted, from validated values only."""
-    service = spawner.service
-    log = f"{record.folder}/log/{record.tag}.log"
-    spec = resolve(request, spawner.policy, name=record.job_name, home=account.pw_dir, log=log)
+    options, script = job(spawner, request, record, account)
     return Submission(
         tag=record.tag,
-        options=(*compat.extra_options(spawner), *submit_options(spec)),
-        script=_script(spawner, record, spec, request),
+        options=options,
+        script=script,
         launch=launch(spawner, record),
         folder=record.folder,
-        keep_logs=service.policy.session.keep_logs,
+        keep_logs=spawner.service.policy.session.keep_logs,
     )
+
+
+def job(
+    spawner: SGESpawner, request: ResourceRequest, record: SessionRecord, account: pwd.struct_passwd
+) -> tuple[tuple[str, ...], str]:
+    """Return what qsub is given: its options and the script, without any secret."""
+    log = f"{record.folder}/log/{record.tag}.log"
+    spec = resolve(request, spawner.policy, name=record.job_name, home=account.pw_dir, log=log)
+    return (*compat.extra_options(spawner), *submit_options(spec)), _script(spawner, record, spec, request)
 
 
 def _script(spawner: SGESpawner, record: SessionRecord, spec: JobSpec, request: ResourceRequest) -> str:

@@ -114,6 +114,13 @@ def helper():
             job["submitted"] = time.time()
             (paper / "jobs" / str(number)).write_text(json.dumps(job))
             answer["stdout"] = f"{number}\\n"
+    elif verb == "verify":
+        said = text("verify-" + request["mode"])
+        asked = json.dumps([arguments[0], request["mode"], request["options"]])
+        (paper / "verified").open("a").write(f"{asked}\\n")
+        time.sleep(float(text("silent") or 0))
+        good = {"stdout": "verification: found suitable queue(s)\\n"}
+        answer.update({"exit": 1, "stderr": said} if said else good)
     elif verb == "cancel":
         (paper / "jobs" / str(request["job"])).unlink(missing_ok=True)
         answer["stdout"] = f"{arguments[0]} has deleted job {request['job']}\\n"
@@ -174,9 +181,15 @@ class PaperCluster:
         """Take a job off the list."""
         (self.folder / "jobs" / str(number)).unlink(missing_ok=True)
 
+    def verified(self) -> list[list[object]]:
+        """Return what `qsub -w` was asked: person, mode, options."""
+        file = self.folder / "verified"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def say(self, name: str, text: str) -> None:
         """Set what the programs say or do: "log", "refusal" (of qsub), "slow" (seconds a helper takes).
 
+        "verify-p" and "verify-v" are what qsub says to these questions if it says no, "silent" how long it takes.
         "hosts" is JSON: by name {"free": {complex: amount}, "total": ..., "queues": {name: [used, total, state]}}.
         "hosts at first" is the same of a cluster that is clear. "down" makes qhost fail, "slow qhost"
         (seconds) makes it slow. "told" is for TellingSpawner: what pages say of servers.
@@ -192,5 +205,6 @@ class PaperCluster:
         """Return to an empty cluster that answers at once; numbers go on."""
         for number in self.jobs():
             self.end(number)
-        for name in ("log", "refusal", "slow", "told", "hosts", "down", "slow qhost"):
+        said = ("log", "refusal", "slow", "told", "hosts", "down", "slow qhost")
+        for name in (*said, "verified", "verify-p", "verify-v", "silent"):
             (self.folder / name).unlink(missing_ok=True)

@@ -82,7 +82,9 @@ def test_every_captured_answer_means_what_the_index_says(each: Captured) -> None
 def test_the_index_names_every_file() -> None:
     """No captured file is left out of the table above."""
     named = {(each.dialect, each.name) for each in EVERYTHING}
-    there = {(path.parent.name, path.name.rpartition(".")[0]) for path in DATA.glob("*/*.*")}
+    dialects = {each.dialect for each in EVERYTHING}
+    files = [path for path in DATA.glob("*/*.*") if path.parent.name in dialects]
+    there = {(path.parent.name, path.name.rpartition(".")[0]) for path in files}
     assert there <= named
     assert len(named) == 769
 

@@ -217,7 +217,7 @@ def test_no_label_can_hold_a_name_of_a_person(registry: CollectorRegistry, metri
     metrics.left_queue("long.q", 1)
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
-            assert set(sample.labels) <= {SITE, "le", "answered", "phase", "queue", "cause"}
+            assert set(sample.labels) <= {SITE, "le", "answered", "phase", "queue", "cause", "verdict"}
             assert not set(sample.labels) & set(PEOPLE)
 
 
