@@ -289,7 +289,9 @@ class Cluster:
     # What happens by itself, or by others
 
     def _new_number(self) -> int:
-        if self._reuse and self._freed and self._freed[0][0] + LINGER <= self.clock.now:
+        # A qmaster that hangs gives no numbers away, and does first what it was asked before.
+        awake = self.qmaster == "up"
+        if awake and self._reuse and self._freed and self._freed[0][0] + LINGER <= self.clock.now:
             self._reuse = False
             return self._freed.popleft()[1]
         self._number += 1
