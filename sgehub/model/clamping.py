@@ -34,7 +34,7 @@ def clamped(options: Mapping[str, object], policy: SitePolicy) -> tuple[Resource
     found = _judged({**_readable(wished, base), **policy.locked}, policy)
     now = found.as_options()
     compared = [name for name in wished if name in base or name.startswith(EXTRA)]
-    changes = (Change(name, echo(wished[name])[1:-1], _text(now.get(name))) for name in compared)
+    changes = (Change(name, echo(_text(wished[name]))[1:-1], _text(now.get(name))) for name in compared)
     return found, tuple(one for one in changes if _text(_read(one.field, wished, base)) != one.now)
 
 

@@ -54,6 +54,17 @@ def test_each_field_that_had_to_change_is_named(options: dict[str, Any], expecte
     assert not violations(request, SITE)
 
 
+def test_a_wish_for_nothing_is_no_word():
+    """A field that was empty and is locked now was empty, not "None"."""
+    policy = site(
+        interfaces={"lab": {"url": "/lab"}},
+        locked={"interface": "lab"},
+        defaults={**BASE["defaults"], "interface": "lab"},
+    )
+    _, changes = clamped({"interface": None}, policy)
+    assert [(one.wished, one.now) for one in changes] == [("", "lab")]
+
+
 def test_gpus_stay_divisible_where_each_core_gets_as_many():
     """As many as there can be with the cores."""
     request, _ = clamped({"cores": 2, "gpus": 1, "queue": "gpu.q"}, SLOTWISE)
