@@ -18,7 +18,9 @@ from jinja2 import Environment
 from jupyterhub.apihandlers import APIHandler
 
 from sgehub.errors import SiteConfigurationError, Violation
+from sgehub.hub import offered
 from sgehub.hub.ended import Ended
+from sgehub.hub.offered import LINK_PREFIX, fields_of
 from sgehub.model.asking import PRESET
 from sgehub.model.clamping import Change
 from sgehub.model.judging import most
@@ -31,7 +33,6 @@ SHOWN_LIMIT: Final = 200  # characters of a value that are shown again; no value
 UNKNOWN_LIMIT: Final = 10  # fields that do not exist: so many are enough to refuse a request by
 NAME_LIMIT: Final = 64  # characters of the name of such a field
 XSRF: Final = "_xsrf"  # JupyterHub's own field; it also stands in the page's address after a POST
-LINK_PREFIX: Final = "opt-"
 FILE: Final = "(a file)"
 
 
@@ -49,14 +50,10 @@ class _Typed:
 _typed: ContextVar[_Typed | None] = ContextVar("sgehub_typed", default=None)
 
 
-def fields_of(policy: SitePolicy) -> tuple[str, ...]:
-    """Return the names of all fields that the form of a site may have: a request's, then the site's own."""
-    return (*FIELDS, *(f"{EXTRA}{name}" for name in policy.fields))
-
-
 def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) -> None:
     """Hand what was typed, and why it was refused, to `render` in the same task."""
-    kept = {name: value.strip(" ") for name, value in values.items() if name in FIELDS or name.startswith(EXTRA)}
+    shown = (*FIELDS, PRESET)
+    kept = {name: value.strip(" ") for name, value in values.items() if name in shown or name.startswith(EXTRA)}
     _typed.set(
         _Typed(
             values={name: _plain(value[:SHOWN_LIMIT]) for name, value in kept.items()},
@@ -70,6 +67,7 @@ def render(
     policy: SitePolicy,
     defaults: Mapping[str, object],
     *,
+    fresh: Mapping[str, object] | None = None,
     ended: Ended | None = None,
     changes: Sequence[Change] = (),
     verdict: str = "",
@@ -77,33 +75,31 @@ def render(
     """Return the fields as HTML, without the form around them.
 
     Shown are the values of `remember`, where there are any, else `defaults` (field -> value) below how the last
-    session `ended` and what had to change of its request. `verdict` is the address where the page asks what Grid
-    Engine thinks of them, "" for none. Raises SiteConfigurationError when the site's own template fails.
+    session `ended` and what had to change of its request; `fresh` is what an empty request means, by default
+    the site's. `verdict` is the address where the page asks what Grid Engine thinks of them, "" for none. Raises
+    SiteConfigurationError when the site's own template fails.
     """
-    if _typed.get() is not None:
-        ended, changes = (
-            None,
-            (),
-        )  # the page answers what was typed: old news, or the same news twice, would hide that
-    typed = _typed.get() or _Typed({}, {}, ())
-    given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
-    fields = fields_of(policy)
-    values = {name: typed.values.get(name, given.get(name, "")) for name in fields}
-    problems: dict[str, list[str]] = {name: [] for name in ("", *fields)}
-    for violation in typed.violations:
-        problems[violation.field if violation.field in problems else ""].append(violation.message)
+    fresh = policy.defaults.as_options() if fresh is None else fresh
+    typed = _typed.get()
+    if typed is not None:  # the page answers what was typed: old news, or the same news twice, would hide that
+        ended, changes = None, ()
+    choices = offered.choices(policy)
     context = {
-        "values": values,
-        "problems": problems,
-        "cut": {name: length for name, length in typed.lengths.items() if length > SHOWN_LIMIT},
+        **_values(policy, typed or _Typed({}, {}, ()), defaults),
         "shown_limit": SHOWN_LIMIT,
         "policy": policy,
-        "pes": {name: {"label": None} for name in policy.parallel_environment},
         "most": most(policy),
+        "labels": offered.labels(policy),
+        "ids": offered.ids(policy),
+        "choices": choices,
+        "said": offered.said,
         "ended": ended,
-        "changes": changes,
+        "changes": [one for one in changes if _differs(one, choices)],
         "verdict": verdict,
-        "presets": presets(policy),
+        "presets": offered.presets(policy),
+        "cards": offered.cards(policy, fresh),
+        "fresh": offered.as_text(fresh),
+        "facts": offered.facts(policy, fresh),
     }
     try:
         return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)
@@ -112,40 +108,38 @@ def render(
         raise SiteConfigurationError(f"The form cannot be rendered: {where}: {error}.") from None
 
 
-def presets(policy: SitePolicy) -> dict[str, dict[str, str]]:
-    """Return the values that each preset puts into the form: of its own fields, as the form writes them."""
-    base = policy.defaults.as_options()
-    found = {}
-    for name, preset in policy.presets.items():
-        read = parse_request(preset.request, base).as_options()
-        found[name] = {field: "" if read.get(field) is None else str(read[field]) for field in preset.request}
-    return found
-
-
 def posted(form_data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dict[str, str]:
-    """Return the last value of each field of a posted form; those of a chosen preset count instead.
-
-    Only a page without scripts posts fields that differ from its preset: there, nothing else has filled them.
+    """Return the last value of each field of a posted form, the name of a preset included.
 
     An empty queue stays: it asks for "any that fits", also where the site's default is a certain one. Fields
     that do not exist, uploaded files among them, stay (a few, cut short) so that they are refused.
     """
-    values = _last_values(form_data, policy)
-    preset = policy.presets.get(values.get(PRESET, ""))
-    if preset is None:
-        return values
-    return {name: value for name, value in values.items() if name not in preset.request}
+    return _last_values(form_data, policy)
+
+
+def counting(values: Mapping[str, str], policy: SitePolicy) -> dict[str, str]:
+    """Return what counts of a posted form: the fields of a chosen preset are the preset's.
+
+    Only a page without scripts posts fields that differ from its preset: there, nothing else has filled them.
+    """
+    preset = offered.presets(policy).get(values.get(PRESET, ""), {})
+    return {name: value for name, value in values.items() if name not in preset}
 
 
 def linked(query_data: Mapping[str, Sequence[object]], handler: Any, policy: SitePolicy) -> dict[str, str]:
     """Return the last value of each option of a link, without those that do not begin with "opt-".
 
-    JupyterHub has taken the prefix off, and passes other arguments of the address if none has it.
+    JupyterHub has taken the prefix off, and passes other arguments of the address if none has it. A preset fills
+    its fields; where the link names one of them itself, the form is no longer that preset's.
     """
     if handler is not None:
         address = handler.request.query_arguments
         query_data = {name: values for name, values in query_data.items() if LINK_PREFIX + name in address}
-    return _last_values(query_data, policy)
+    values = _last_values(query_data, policy)
+    preset = offered.presets(policy).get(values.get(PRESET, ""), {})
+    if not preset.keys().isdisjoint(values):
+        del values[PRESET]
+    return {**preset, **values}
 
 
 def options_given(handler: Any) -> bool:
@@ -173,6 +167,35 @@ def options_given(handler: Any) -> bool:
 def _environment(folders: tuple[str, ...]) -> Environment:
     """Return the Jinja environment: a site's folders first, changed files are read again."""
     return environment(folders, html=True)
+
+
+def _values(policy: SitePolicy, typed: _Typed, defaults: Mapping[str, object]) -> dict[str, Any]:
+    """Return what the fields show, and what is wrong with it."""
+    given = {name: _plain(str(value)[:SHOWN_LIMIT]) for name, value in defaults.items() if value is not None}
+    locked = _locked(policy)
+    fields = fields_of(policy)
+    problems: dict[str, list[str]] = {name: [] for name in ("", *fields)}
+    for violation in typed.violations:
+        problems[violation.field if violation.field in problems else ""].append(violation.message)
+    return {
+        "values": {name: typed.values.get(name, given.get(name, "")) for name in fields} | locked,
+        "preset": typed.values.get(PRESET, ""),
+        "problems": problems,
+        "cut": {name: length for name, length in typed.lengths.items() if length > SHOWN_LIMIT},
+        "locked": locked,
+    }
+
+
+def _differs(change: Change, choices: Mapping[str, offered.Choice]) -> bool:
+    """Tell whether a person sees that it changed: the default and its name read the same."""
+    return offered.said(change.field, change.wished, choices) != offered.said(change.field, change.now, choices)
+
+
+def _locked(policy: SitePolicy) -> dict[str, str]:
+    """Return the fields that nobody can change: whatever was typed, the form shows what they are set to."""
+    options = parse_request(policy.locked, policy.defaults.as_options()).as_options()
+    text = offered.as_text(options)
+    return {name: text.get(name, "") for name in fields_of(policy) if name in policy.locked}
 
 
 def _last_values(data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dict[str, str]:

@@ -15,10 +15,10 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
+from sgehub.hub.offered import as_text
 from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.service import ClusterService
 from sgehub.hub.verdict import ADDRESS
-from sgehub.model.asking import PRESET
 from sgehub.model.clamping import clamped
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
@@ -102,7 +102,8 @@ class Gate:
 
         Raises RequestRefusedError.
         """
-        request = self._judge(form.posted({name: [value] for name, value in values.items()}, self.policy))
+        posted = form.posted({name: [value] for name, value in values.items()}, self.policy)
+        request = self._judge(form.counting(posted, self.policy))
         self._refuse_one_more()
         return request
 
@@ -116,10 +117,16 @@ class Gate:
         """
         await self.service.people.learn(self.user.name)
         policy = self.policy
-        last, changes = clamped({**self._fresh(), **self.accepted}, policy)
+        fresh = self._fresh()
+        last, changes = clamped({**fresh, **self.accepted}, policy)
         address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, url_escape_path(self.name))
         return form.render(
-            policy, last.as_options(), ended=self.last_end, changes=changes, verdict=address.rstrip("/")
+            policy,
+            last.as_options(),
+            fresh=fresh,
+            ended=self.last_end,
+            changes=changes,
+            verdict=address.rstrip("/"),
         )
 
     @property
@@ -142,23 +149,24 @@ class Gate:
 
     def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Read and judge the posted form at once: a later refusal would never come back to it."""
-        return self._read(form.posted(form_data, self.policy))
+        typed = form.posted(form_data, self.policy)
+        return self._read(form.counting(typed, self.policy), typed)
 
     def options_from_query(self, query_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Fill the form from a link, and never start anything: any page can make a browser follow a link."""
         values = form.linked(query_data, self.handler, self.policy)
         if values:
             # What the link does not name is judged by the defaults, so that is what the form must show.
-            fresh = {name: "" if value is None else str(value) for name, value in self._fresh().items()}
-            preset = form.presets(self.policy).get(values.get(PRESET, ""), {})
-            self._read({**fresh, **preset, **values})
+            filled = {**as_text(self._fresh()), **values}
+            self._read(filled, filled)
             raise LinkOpened("The form is filled from the link. Look it over, then press Start.")
         raise LinkOpened("")
 
-    def _read(self, values: dict[str, str]) -> dict[str, Any]:
-        form.remember(values)
+    def _read(self, values: dict[str, str], typed: dict[str, str]) -> dict[str, Any]:
+        """Judge `values`; the form shows what was `typed`."""
+        form.remember(typed)
         try:
             return self._judge(values).as_options()
         except RequestRefusedError as error:
-            form.remember(values, error.violations)
+            form.remember(typed, error.violations)
             raise RequestRefused(error) from None

@@ -16,6 +16,7 @@ SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--force-prefers-reduced-motion",  # else pages scroll for a while, and what is pressed meanwhile is elsewhere
 )
 JAVASCRIPT = "profile.managed_default_content_settings.javascript"
 

@@ -44,23 +44,33 @@ class Browser:
         """Return all elements."""
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
+    def click(self, selector: str) -> None:
+        """Press an element in the middle of the window, away from what sticks to its edges."""
+        element = self.one(selector)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
     def text(self, selector: str = "body") -> str:
         """Return the visible text of all elements together."""
         return "\n".join(element.text for element in self.all(selector))
 
     def fill(self, **values: str) -> None:
-        """Type into fields; choose a queue."""
+        """Type into fields; choose a queue. A tick is "yes" or ""."""
         for name, value in values.items():
-            field = self.one(f"[name={name}]")
+            field = self.one(f"[name='{name}']:not([type=hidden])")
             if field.tag_name == "select":
                 Select(field).select_by_value(value)
+            elif field.get_attribute("type") == "checkbox":
+                if field.is_selected() != bool(value):
+                    self.click(f"[name='{name}'][type=checkbox]")
             else:
                 field.clear()
                 field.send_keys(value)
 
     def values(self) -> dict[str, str]:
-        """Return what the fields show."""
-        fields = self.all("#spawn_form input[name], #spawn_form select[name]")
+        """Return what the fields show, and would post."""
+        chosen = "input[name]:not([type=radio], [type=checkbox]), select[name], input[name]:checked"
+        fields = self.one("#spawn_form").find_elements(By.CSS_SELECTOR, chosen)
         return {str(one.get_attribute("name")): str(one.get_attribute("value")) for one in fields}
 
     def reasons(self) -> dict[str, str]:

@@ -57,11 +57,14 @@ class Page(HTMLParser):
         return element
 
     def values(self) -> dict[str, str]:
-        """Return what each field shows."""
+        """Return what each field shows, and would post; of radio buttons and ticks only what is chosen."""
         shown: dict[str, str] = {}
         name, chosen = "", False
         for element in self.elements:
-            if element.tag == "input":
+            chooses = element.attributes.get("type") in {"radio", "checkbox"}
+            if element.tag == "input" and "name" in element.attributes:
+                if chooses and "checked" not in element.attributes:
+                    continue
                 shown[element.attributes["name"]] = element.attributes["value"]
             elif element.tag == "select":
                 name, chosen = element.attributes["name"], False

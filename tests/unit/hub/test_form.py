@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
+import re
 import time
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,15 +23,15 @@ from tornado.httputil import HTTPFile
 
 from sgehub.errors import RequestRefusedError, SiteConfigurationError, Violation
 from sgehub.hub import form
+from sgehub.model.clamping import Change
+from sgehub.model.policy import SitePolicy
 from sgehub.model.request import FIELDS
 from tests.unit.hub.html import Page
 from tests.unit.model.site import BASE, site
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 POLICY = site()
 DEFAULTS = POLICY.defaults.as_options()
+TEMPLATES = Path(str(files("sgehub.templates"))) / "hub"
 FILE = HTTPFile(filename="a.txt", body=b"x", content_type="text/plain")
 
 
@@ -186,7 +190,7 @@ def test_a_fresh_form_shows_the_defaults() -> None:
         (label,) = page.with_(**{"for": f"request-{name}"})
         assert label.text
         assert page.id(f"request-{name}").attributes["name"] == name
-        assert page.id(page.id(f"request-{name}").attributes["aria-describedby"]).text
+        assert page.id(page.id(f"request-{name}").attributes["aria-describedby"].split()[0]).text
     assert "1 to 16." in page.id("request-cores-help").text
     assert "256M to 64G" in page.id("request-memory-help").text
     assert "up to 48:00:00 (48 hours)" in page.id("request-runtime-help").text
@@ -299,6 +303,208 @@ def test_the_help_says_how_this_site_counts(changes: dict[str, Any], field: str,
     assert rendered(**changes).id(f"request-{field}-help").text.endswith(words)
 
 
+# Presets, locked fields, and fields of the site's own
+
+FULL: dict[str, Any] = {
+    **CHOICES,
+    "environments": {"python": {"label": "Python", "help": "NumPy."}, "ml": {"label": "Machine learning"}},
+    "interfaces": {"lab": {"url": "/lab"}, "tree": {"url": "/tree"}},
+    "working_folders": ["{home}"],
+    "mail": {},
+    "advance_reservations": True,
+    "parallel_environment": ["smp", "threaded"],
+    "fields": {
+        "a.b": {"label": "Licence", "type": "choice", "choices": {"m": {"label": "MATLAB"}, "n": {}}},
+        "a-b": {"label": "Course", "help": "For teaching.", "type": "switch"},
+        "disk": {"label": "Disk", "type": "number", "least": 1, "most": 9, "adds": {"tmpfs": "{value}G"}},
+    },
+    "presets": {
+        "small": {"label": "Small", "help": "For a look.", "request": {"cores": 2, "runtime": "08:00:00"}},
+        "gpu": {"request": {"gpus": 1, "gpu_type": "k80", "environment": "ml", "extra.a-b": "yes"}},
+    },
+}
+CHOSEN = ("gpu_type", "project", "environment", "interface", "folder", "mail", "pe", "reservation")
+
+
+def test_every_field_has_a_label_and_an_element_of_its_own() -> None:
+    """Also where names of the site's fields differ by a dot only; ids are plain."""
+    page = rendered(**FULL)
+    fields = {"cores", "memory", "gpus", "runtime", "queue", *CHOSEN, "extra.a.b", "extra.a-b", "extra.disk"}
+    assert set(page.values()) == {*fields, "preset"}
+    shown = [one for one in page.elements if one.tag in {"input", "select"} and "id" in one.attributes]
+    assert {one.attributes["name"] for one in shown} == fields
+    for one in shown:
+        (label,) = page.with_(**{"for": one.attributes["id"]})
+        assert label.text == form.offered.labels(site(**FULL))[one.attributes["name"]]
+        assert re.fullmatch("[a-z0-9_-]+", one.attributes["id"])
+        for described in one.attributes["aria-describedby"].split():
+            page.id(described)
+    ids = [one.attributes["id"] for one in page.elements if "id" in one.attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_presets_are_cards_above_the_fields() -> None:
+    """Each with its label, help and what it asks for; a person's own request is chosen first."""
+    page = rendered(**FULL)
+    cards = [one.text for one in page.with_(**{"class": "sgehub-card"})]
+    assert cards == [
+        "Small 2 cores, 2G, 8 hours For a look.",
+        "gpu 1 core, 2G, 1 GPU (k80), 1 hour, Machine learning",
+        "My own As filled in below.",
+    ]
+    assert page.values()["preset"] == ""
+    assert [one.attributes["data-preset-now"] for one in page.elements if "data-preset-now" in one.attributes] == [
+        "small",
+        "gpu",
+    ]
+    assert "sgehub-card" not in {one.attributes.get("class") for one in rendered().elements}
+
+
+def test_a_refusal_keeps_the_preset_and_all_that_was_typed() -> None:
+    """Also the fields that the preset stands for; one that does not exist is no card."""
+    typed = {"preset": "small", "cores": "5", "extra.a-b": "yes", "extra.disk": "77", "mail": "x"}
+    page = rendered(typed, (Violation("extra.disk", "Too much."), Violation("mail", "No address.")), **FULL)
+    assert page.values() | typed == page.values()
+    assert page.reasons() == {"extra.disk": "Too much.", "mail": "No address."}
+    links = [one.attributes["href"] for one in page.elements if one.tag == "a"]
+    assert links == ["#request-mail", "#request-extra-2"]
+    assert rendered({"preset": "none"}, (Violation("", "No such preset."),), **FULL).values()["preset"] == ""
+
+
+@pytest.mark.parametrize(
+    ("posted", "counts"),
+    [
+        ({"preset": "small", "cores": "5", "memory": "3G"}, {"preset": "small", "memory": "3G"}),
+        ({"preset": "", "cores": "5"}, {"preset": "", "cores": "5"}),
+        ({"preset": "none", "cores": "5"}, {"preset": "none", "cores": "5"}),
+        ({"cores": "5"}, {"cores": "5"}),
+        ({"preset": "gpu", "extra.a-b": "", "extra.disk": "3"}, {"preset": "gpu", "extra.disk": "3"}),
+    ],
+)
+def test_the_fields_of_a_chosen_preset_are_the_presets(posted: dict[str, str], counts: dict[str, str]) -> None:
+    """Without scripts nothing else has filled them; all others are the person's."""
+    assert form.counting(posted, site(**FULL)) == counts
+
+
+@pytest.mark.parametrize(
+    ("linked", "values"),
+    [
+        ({"preset": ["small"]}, {"preset": "small", "cores": "2", "runtime": "08:00:00"}),
+        ({"preset": ["small"], "mail": ["a@b.c"]}, {"preset": "small", "cores": "2", "mail": "a@b.c"}),
+        ({"preset": ["small"], "cores": ["5"]}, {"cores": "5", "runtime": "08:00:00"}),
+        ({"preset": ["none"]}, {"preset": "none"}),
+    ],
+)
+def test_a_link_to_a_preset_fills_its_fields(linked: dict[str, list[str]], values: dict[str, str]) -> None:
+    """What the link names itself stands, and then it is a request of one's own."""
+    taken = form.linked(linked, None, site(**FULL))
+    assert taken | values == taken
+    assert ("preset" in taken) == ("preset" in values)
+
+
+def test_a_switch_posts_its_off() -> None:
+    """What is not ticked would not be posted, and would mean the site's default."""
+    page = rendered(**FULL)
+    hidden, tick = page.with_(name="extra.a-b")
+    assert (hidden.attributes["type"], hidden.attributes["value"]) == ("hidden", "")
+    assert (tick.attributes["type"], tick.attributes["value"]) == ("checkbox", "yes")
+    policy = site(**FULL, defaults={**BASE["defaults"], "extra.a-b": "yes"})
+    assert dict(policy.parse(form.posted({"extra.a-b": [""]}, policy)).extra) == {}
+    assert dict(policy.parse(form.posted({"extra.a-b": ["", "yes"]}, policy)).extra) == {"a-b": "yes"}
+    assert Page(form.render(policy, policy.defaults.as_options())).values()["extra.a-b"] == "yes"
+
+
+def test_a_required_choice_is_beside_the_other_fields() -> None:
+    """It does not hide among what is rarely needed."""
+    fields = {
+        **FULL["fields"],
+        "must": {"label": "Must", "type": "choice", "choices": {"x": {}}, "required": True},
+    }
+    policy = site(**{**FULL, "fields": fields}, defaults={**BASE["defaults"], "extra.must": "x"})
+    page = Page(form.render(policy, policy.defaults.as_options()))
+    names = [one.attributes["name"] for one in page.elements if "name" in one.attributes]
+    assert names.index("extra.must") < names.index("folder")
+    assert "Please choose" in page.id("request-extra-3").text
+
+
+@pytest.mark.parametrize(
+    ("typed", "violations", "is_open"),
+    [
+        ({}, (), False),
+        ({"cores": "7"}, (Violation("cores", "No."),), False),
+        ({"folder": "x"}, (), True),
+        ({"extra.a-b": "yes"}, (), True),
+        ({}, (Violation("reservation", "No."),), True),
+    ],
+)
+def test_what_is_rarely_needed_opens_when_it_matters(
+    typed: dict[str, str], violations: tuple[Violation, ...], *, is_open: bool
+) -> None:
+    """When it says something else than usual, or is wrong."""
+    assert ("open" in rendered(typed, violations, **FULL).id("request-more").attributes) is is_open
+
+
+LOCKED: dict[str, Any] = {
+    **FULL,
+    "locked": {"memory": "2G", "environment": "python", "extra.a-b": "yes", "extra.disk": "3"},
+    "defaults": {**BASE["defaults"], "environment": "python", "extra.a-b": "yes", "extra.disk": "3"},
+    "presets": {"small": {"request": {"cores": 2, "memory": "2G"}}},
+}
+
+
+def refused_form(policy: SitePolicy, values: dict[str, str] | None) -> str:
+    if values is not None:
+        form.remember(values, (Violation("memory", "No."),))
+    return form.render(policy, policy.defaults.as_options())
+
+
+def test_locked_fields_can_be_read_and_are_posted() -> None:
+    """As the site has set them, whatever was typed, and in words; a preset does not touch them."""
+    policy = site(**LOCKED)
+    typed = {"memory": "9G", "environment": "ml", "extra.a-b": "", "extra.disk": "4"}
+    for values in (None, typed):
+        page = Page(apart(lambda values=values: refused_form(policy, values)))
+        fixed = {"memory": "2G", "environment": "python", "extra.a-b": "yes", "extra.disk": "3"}
+        assert page.values() | fixed == page.values()
+        for name in ("request-memory", "request-environment", "request-extra-1", "request-extra-2"):
+            assert page.id(f"{name}-help").text.endswith("Set by this site; it cannot be changed.")
+        assert "readonly" in page.id("request-memory").attributes
+        assert page.id("request-environment").text == "Python"
+        posted = {name: value for name, value in page.values().items() if name != "preset"}
+        assert policy.parse(posted) == policy.defaults
+    assert json.loads(page.id("request-facts").text)["presets"] == {"small": {"cores": "2"}}
+
+
+def test_a_sites_own_words_take_the_place_of_ours() -> None:
+    """Of labels and help, also in the summary of what is wrong."""
+    texts = {"memory": {"label": "RAM", "help": "Ask for what you need."}, "queue": {"help": "Leave it."}}
+    page = rendered({"memory": "x"}, (Violation("memory", "No."),), texts=texts)
+    assert [one.text for one in page.with_(**{"for": "request-memory"})] == ["RAM"]
+    assert page.id("request-memory-help").text == "Ask for what you need."
+    assert page.id("request-queue-help").text == "Leave it."
+    assert "Please change RAM ." in page.id("request-refused").text
+
+
+def test_what_had_to_change_is_said_in_words() -> None:
+    """Labels of choices, words for nothing; what reads the same as before is no news."""
+    changes = (
+        Change("memory", "128G", "64G"),
+        Change("queue", "old.q", ""),
+        Change("environment", "ml", ""),
+        Change("interface", "", "lab"),
+        Change("extra.a.b", "m", ""),
+        Change("extra.gone", "1", ""),
+    )
+    said = Page(form.render(site(**FULL), DEFAULTS, changes=changes)).id("request-changed").text
+    assert said.partition("allowed: ")[2] == (
+        "Memory : 64G instead of 128G Queue : Any that fits instead of old.q "
+        "Environment : Python instead of Machine learning Licence : None instead of MATLAB"
+        " extra.gone : empty instead of 1"
+    )
+    html = form.render(site(**FULL), DEFAULTS, changes=(Change("interface", "", "lab"),))
+    assert "request-changed" not in html
+
+
 # Hostile input
 
 HOSTILE = (
@@ -310,21 +516,97 @@ HOSTILE = (
     "&quot;&lt;b&gt;",
     "$(reboot)`reboot`",
     "\u0664\u0662",
+    "</script><script>alert(1)</script>",
+    "\u202egpj.exe\u200f",
+    "`${alert(1)}`",
 )
+
+
+@pytest.mark.parametrize("text", [*HOSTILE[:-2], HOSTILE[-1]])
+def test_hostile_words_of_a_site_stay_words(text: str) -> None:
+    """Labels and help of everything that has some: no element, no attribute, and the script's facts are whole."""
+
+    def words(text: str) -> dict[str, Any]:
+        fields = {
+            "a": {"label": text, "help": text, "type": "choice", "choices": {"x": {"label": text}}},
+            "b": {"label": text, "help": text, "type": "switch"},
+        }
+        return {
+            "gpu": {**CHOICES["gpu"], "types": {"k80": {"label": text, "adds": {"type": "k80"}}}},
+            "projects": {"p": {"label": text}},
+            "environments": {"e": {"label": text, "help": text}},
+            "interfaces": {"i": {"label": text, "url": "/lab"}},
+            "fields": fields,
+            "presets": {"one": {"label": text, "help": text, "request": {"environment": "e"}}},
+            "texts": {"cores": {"label": text, "help": text}},
+        }
+
+    page, plain = rendered(**words(text)), rendered(**words("x"))
+    assert [(one.tag, set(one.attributes)) for one in page.elements] == [
+        (one.tag, set(one.attributes)) for one in plain.elements
+    ]
+    assert " ".join(text.split()) in page.id("request-cores-help").text
+    assert json.loads(page.id("request-facts").text) == json.loads(plain.id("request-facts").text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_values_stay_out_of_the_scripts_facts(text: str) -> None:
+    """What was typed is in fields only; defaults, which may come from `req_*`, are JSON and no markup."""
+    typed = rendered(dict.fromkeys(FIELDS, text))
+    assert typed.id("request-facts").text == rendered().id("request-facts").text
+    html = form.render(POLICY, DEFAULTS, fresh={**DEFAULTS, "folder": text})
+    assert json.loads(Page(html).id("request-facts").text)["fresh"]["folder"] == text
+    block = html[html.index('<script type="application/json"') :]
+    assert block.count("<") == 2
+    assert block.isascii()
+
+
+def test_the_form_of_a_large_site_is_light() -> None:
+    """20 queues, 30 projects, 10 of everything else: under 150 KB with its script and its style."""
+    long = "Some words about this that are as long as a sentence gets. " * 2
+    queues = {f"queue{number}.q": BASE["queues"]["gpu.q"] for number in range(20)}
+    page = form.render(
+        large := site(
+            queues=queues,
+            projects={f"project{number}": {"label": long[:90], "queues": [*queues]} for number in range(30)},
+            environments={f"environment{number}": {"label": long[:90], "help": long} for number in range(10)},
+            interfaces={f"interface{number}": {"label": long[:90], "url": "/lab"} for number in range(10)},
+            fields={
+                f"field{number}": {
+                    "label": long[:90],
+                    "help": long,
+                    "type": "choice",
+                    "choices": {"x": {}, "y": {}},
+                }
+                for number in range(10)
+            },
+            presets={
+                f"preset{number}": {"label": long[:90], "help": long, "request": BASE["defaults"]}
+                for number in range(10)
+            },
+        ),
+        large.defaults.as_options(),
+    )
+    beside = sum((TEMPLATES / name).stat().st_size for name in ("form.js", "sgehub.css", "spawn.html"))
+    assert 30_000 < len(page.encode()) + beside < 150_000
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str) -> None:
-    """Typed values, reasons and defaults add no element, no attribute, and come back unchanged."""
+    """Typed values, reasons and defaults add no element, no attribute, and come back unchanged.
+
+    But for marks of direction, which would turn around what stands beside them.
+    """
     typed = dict.fromkeys(FIELDS, text)
     page = rendered(typed, tuple(Violation(name, text) for name in ("", *FIELDS)))
     plain = rendered(dict.fromkeys(FIELDS, "x"), tuple(Violation(name, "y") for name in ("", *FIELDS)))
-    assert page.values() == typed
+    shown = re.sub("[\u200f\u202e]", "\ufffd", text)
+    assert page.values() == dict.fromkeys(FIELDS, shown)
     assert page.reasons() == dict.fromkeys(FIELDS, " ".join(text.split()))
     assert [(one.tag, set(one.attributes)) for one in page.elements] == [
         (one.tag, set(one.attributes)) for one in plain.elements
     ]
-    assert rendered(defaults={**DEFAULTS, "memory": text}).values()["memory"] == text
+    assert rendered(defaults={**DEFAULTS, "memory": text}).values()["memory"] == shown
 
 
 @settings(deadline=None)  # the first form compiles the template

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pwd
 import time
@@ -24,6 +25,7 @@ from sgehub.hub.spawner import SGESpawner
 from sgehub.model.sitechoices import EnvironmentSite
 from sgehub.model.siteparts import Most, Rule
 from sgehub.siteconfig import load_site
+from tests.unit.hub.html import Page
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 
@@ -145,6 +147,54 @@ def test_the_form_is_judged_at_once(spawner):
     with pytest.raises(RequestRefused):
         spawner.run_options_from_form({"cores": ["99"]})
     assert spawner.run_options_from_form({"cores": ["2"]})["cores"] == 2
+
+
+async def test_a_chosen_preset_counts_instead_of_its_fields(spawner):
+    """Whatever they hold, as on a page without scripts; all others are judged, and all that was typed stays."""
+    last = {
+        "preset": ["gpu"],
+        "cores": ["16"],
+        "memory": ["x"],
+        "gpus": ["0"],
+        "runtime": ["soon"],
+        "queue": ["gpu.q"],
+    }
+    taken = spawner.run_options_from_form(last)
+    assert (taken["cores"], taken["memory"], taken["gpus"], taken["queue"]) == (2, "8G", 1, "gpu.q")
+    assert "preset" not in taken
+    with pytest.raises(RequestRefused, match=r"At most 1 hour|No GPUs"):
+        spawner.run_options_from_form({**last, "queue": ["short.q"]})
+    page = Page(await spawner.get_options_form())
+    assert page.values() | {"preset": "gpu", "cores": "16", "memory": "x", "runtime": "soon"} == page.values()
+    with pytest.raises(RequestRefused, match="There is no preset"):
+        spawner.run_options_from_form({"preset": ["none"]})
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ({"preset": ["gpu"]}, {"preset": "gpu", "cores": "2", "gpus": "1", "queue": ""}),
+        ({"preset": ["gpu"], "cores": ["3"]}, {"preset": "", "cores": "3", "gpus": "1"}),
+        ({"cores": ["3"]}, {"preset": "", "cores": "3", "memory": "3G"}),
+    ],
+)
+async def test_a_link_may_name_a_preset(spawner, query, shown):
+    """What it does not name is the default, not the last request; its own words outrank the preset."""
+    spawner.req_memory = "3G"
+    spawner.load_state({"accepted": {"cores": 7, "memory": "5G"}})
+    with pytest.raises(LinkOpened):
+        spawner.options_from_query(query)
+    page = Page(await spawner.get_options_form())
+    assert page.values() | shown == page.values()
+
+
+async def test_the_script_knows_what_an_empty_request_means(spawner):
+    """A link leaves out what is usual, and that is the defaults with `req_*`, not the last request."""
+    spawner.req_memory = "3G"
+    spawner.load_state({"accepted": {"memory": "5G"}})
+    page = Page(await spawner.get_options_form())
+    assert page.values()["memory"] == "5G"
+    assert json.loads(page.id("request-facts").text)["fresh"]["memory"] == "3G"
 
 
 @pytest.mark.parametrize("query", [{}, {"_xsrf": ["x"]}, {"cores": ["2"]}])
