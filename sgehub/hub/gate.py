@@ -15,8 +15,9 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
+from sgehub.hub.ledger import LedgerError
 from sgehub.hub.offered import as_text
-from sgehub.hub.refusals import LinkOpened, RequestRefused
+from sgehub.hub.refusals import LinkOpened, RequestRefused, as_failure
 from sgehub.hub.service import ClusterService
 from sgehub.hub.verdict import ADDRESS
 from sgehub.model.clamping import clamped
@@ -53,9 +54,11 @@ class Gate:
         given = form.options_given(self.handler)
         try:
             request = self._judge(self.user_options if given else self._options_kept())
-            self._refuse_one_more()
+            self.refuse_one_more()
         except RequestRefusedError as error:
             raise RequestRefused(error) from None
+        except LedgerError as error:
+            raise as_failure(error) from None
         return request
 
     def _options_kept(self) -> object:
@@ -72,10 +75,11 @@ class Gate:
             return self.accepted
         return self.user_options or self.accepted
 
-    def _refuse_one_more(self) -> None:
+    def refuse_one_more(self) -> None:
         """Refuse a session beyond those that the site allows one person at once.
 
-        A session counts from its submission until its job has ended, or is being ended.
+        A session counts from its submission until its job has ended, or is being ended. Raises
+        RequestRefusedError, and LedgerError where the database does not tell.
         """
         allowed = self.policy.sessions_per_person
         if allowed is None:
@@ -104,7 +108,7 @@ class Gate:
         """
         posted = form.posted({name: [value] for name, value in values.items()}, self.policy)
         request = self._judge(form.counting(posted, self.policy))
-        self._refuse_one_more()
+        self.refuse_one_more()
         return request
 
     def _judge(self, raw: object) -> ResourceRequest:

@@ -110,7 +110,9 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
     async def _submit(self, request: ResourceRequest) -> None:
         service = self.service
         account = await asyncio.to_thread(account_of, self.user.name)
-        request = self._judge(request.as_options())  # the site's file may have changed while this start waited
+        # Again: while this start waited, the site's file may have changed, or another server of theirs begun.
+        request = self._judge(request.as_options())
+        self.refuse_one_more()
         token = self._token()
         record = SessionRecord(
             tag=names.new_tag(),

@@ -8,41 +8,25 @@ import os
 import pwd
 import time
 from datetime import datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jupyterhub import orm
-from jupyterhub.objects import Hub
-from traitlets.config import Config
 
 from sgehub.errors import SubmissionRefusedError
 from sgehub.gridengine.client import Submission
-from sgehub.hub import form
 from sgehub.hub.people import People
 from sgehub.hub.refusals import LinkOpened, RequestRefused, StartFailed
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.sitechoices import EnvironmentSite
 from sgehub.model.siteparts import Most, Rule
-from sgehub.siteconfig import load_site
+from tests.unit.hub.gate_rig import spawner_of
 from tests.unit.hub.html import Page
-
-SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 
 
 @pytest.fixture
 def spawner() -> SGESpawner:
     """Return a spawner of alice's default server, as the hub makes it, without a hub."""
-    form._typed.set(None)  # each request of a hub has a context of its own, tests share one
-    policy = load_site(Path(SITE))
-    service = SimpleNamespace(policy=policy, clock=time.time, people=People(policy, time.time))
-    settings = {"sgehub_services": {SITE: service}}
-    user = SimpleNamespace(name="alice", settings=settings, url="/user/alice/", escaped_name="alice")
-    made = SGESpawner(
-        user=user, hub=Hub(), orm_spawner=orm.Spawner(name=""), config=Config({"SGESpawner": {"site": SITE}})
-    )
-    made.handler = None
-    return made
+    return spawner_of()
 
 
 def test_the_hook_for_every_way_in_is_ours(spawner):
