@@ -170,7 +170,7 @@ def test_a_link_that_asks_for_too_much_is_refused(games: Person, address: str) -
     assert 'There is no field "colour"' in form_of(answer).id("request-refused").text
 
 
-# Those that this site does not offer are on no page, so that the reason stands on top, as for a field that nobody knows.
+# This site offers none of these: no page shows them until they are wrong.
 NOT_OFFERED = ("pe", "environment", "interface", "folder", "mail", "reservation", "preset", "extra.disk", "colour")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from tests.lab.conftest import Site, running_hub
 RULES = [
     {"groups": ["astro"], "queues": ["short.q", "gpu.q"], "projects": ["astro"], "defaults": {"project": "astro"}},
     {"groups": ["genomics"], "queues": ["long.q"], "projects": ["genomics"], "most": {"cores": 2}},
+    {"people": ["carol"], "sessions_per_person": 1},
 ]
 PROJECTS = {"astro": {"label": "Astronomy"}, "genomics": {"label": "Genomics"}}
 
@@ -66,4 +68,25 @@ def test_the_project_of_a_rule_is_the_jobs(site: Site):
     assert re.search(r"^project:\s+astro$", shown, re.MULTILINE)
     assert re.search(r"^hard_queue_list:\s+short\.q,gpu\.q$", shown, re.MULTILINE)
     alice.stop()
+    site.wait_for_jobs(0)
+
+
+def test_one_session_too_many_is_refused_by_form_and_rest_until_another_has_ended(site: Site):
+    """In the same words, which name the other one; a stopped session is none."""
+    carol, small = site.person("carol"), {"memory": "1G", "runtime": "00:30:00"}
+    assert carol.start(small).status in (201, 202)
+    carol.wait_until(ready=True)
+    words = "You may have 1 session at once, and have: the default one. Stop one first."
+    for answer in (carol.start(small, server="second"), carol.post_form(small, server="second")):
+        assert answer.status == 400
+        assert words in html.unescape(answer.text)
+    assert len(site.jobs()) == 1
+    carol.stop()
+    site.wait_for_jobs(0)
+    assert carol.post_form(small, server="second").status == 302
+    carol.wait_until(ready=True, server="second")
+    answer = carol.start(small)
+    assert answer.status == 400
+    assert words.replace("the default one", "second") in answer.text
+    carol.stop("second")
     site.wait_for_jobs(0)

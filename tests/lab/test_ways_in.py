@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import sqlite3
 import urllib.parse
+from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import Site
+from sgehub.lab.cluster import Lab
+from tests.lab.conftest import Site, running_hub
 from tests.lab.person import Answer, Person
 
 HOSTILE = [
@@ -28,12 +30,46 @@ HOSTILE = [
     {"cmd": "touch /tmp/owned"},
     {"prologue": "touch /tmp/owned"},
     {"cores": "99", "memory": "1000T", "gpus": "x", "runtime": "y", "queue": "z z"},
+    {"pe": "smp 64"},
+    {"environment": "../base;id"},
+    {"interface": "javascript:alert(1)"},
+    {"folder": "/etc"},
+    {"folder": "a/../../bob"},
+    {"folder": "$HOME\n#$ -pe smp 64"},
+    {"mail": "alice@lab.test,root@lab.test"},
+    {"mail": "alice@elsewhere.test"},
+    {"reservation": "1 -q *"},
+    {"preset": "huge"},
+    {"extra.disk": "1G,h_rt=1"},
+    {"extra.course": "teaching -p 1024"},
+    {"extra.gone": "x"},
+    {"pe": "-pe", "environment": "x y", "folder": "-x", "mail": "@", "reservation": "0", "extra.disk": "\x00"},
 ]
+OFFERED = {
+    "parallel_environment": ["smp", "mpi"],
+    "environments": {"base": {"label": "Python"}},
+    "interfaces": {"lab": {"url": "/lab"}},
+    "working_folders": ["{home}"],
+    "mail": {"domains": ["lab.test"]},
+    "advance_reservations": True,
+    "fields": {
+        "disk": {"label": "Disk", "type": "number", "least": 1, "most": 9, "adds": {"h_fsize": "{value}G"}},
+        "course": {"label": "Course", "type": "choice", "choices": {"one": {"options": ["-A", "teaching"]}}},
+    },
+    "presets": {"small": {"request": {"memory": "1G"}}},
+}
 
 
 def words(answer: Answer) -> str:
     """Return the message of a REST refusal."""
     return str(answer.json["message"])
+
+
+@pytest.fixture(scope="module")
+def hub(lab: Lab) -> Iterator[Site]:
+    """Run a hub whose site offers every field that there is."""
+    with running_hub(lab, config="c.JupyterHub.log_level = 10", site=OFFERED) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
