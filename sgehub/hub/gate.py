@@ -20,6 +20,7 @@ from sgehub.hub.offered import as_text
 from sgehub.hub.refusals import LinkOpened, RequestRefused, as_failure
 from sgehub.hub.service import ClusterService
 from sgehub.hub.verdict import ADDRESS
+from sgehub.model.asking import fresh
 from sgehub.model.clamping import clamped
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
@@ -144,9 +145,9 @@ class Gate:
         return Ended.read(self.ended, self.service.clock())
 
     def _fresh(self) -> dict[str, Any]:
-        """Return what an empty request means; the site's file alone decides where `req_*` do not fit it."""
+        """Return what the form begins with; the site's file alone decides where `req_*` do not fit it."""
         try:
-            return self._judge({}).as_options()
+            return fresh(self.policy, compat.request_defaults(self)).as_options()
         except RequestRefusedError as error:
             self.log.error("The req_* settings of the spawner are not allowed by %s: %s", self.site, error)  # noqa: TRY400 - the sentence says it all
             return self.policy.defaults.as_options()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from sgehub.errors import RequestRefusedError, Violation
-from sgehub.model.judging import violations
+from sgehub.model.judging import violations, wrong_defaults
 from sgehub.model.request import EXTRA, ResourceRequest, echo, parse_request
 
 if TYPE_CHECKING:
@@ -36,6 +36,17 @@ def asked(policy: SitePolicy, raw: object, defaults: Mapping[str, object]) -> Re
         found.extend((*_changed(policy, request), *violations(request, policy)))
     if request is None or found:
         raise RequestRefusedError(tuple(found))
+    return request
+
+
+def fresh(policy: SitePolicy, defaults: Mapping[str, object]) -> ResourceRequest:
+    """Return what the form begins with under the caller's defaults; what people have to choose may be open.
+
+    Raises RequestRefusedError.
+    """
+    request = parse_request(policy.locked, {**policy.defaults.as_options(), **defaults})
+    if found := wrong_defaults(request, policy):
+        raise RequestRefusedError(found)
     return request
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgehub.model.policy import SitePolicy
 
 CHOICES: Final = ("queues", "projects", "environments", "interfaces", "presets")  # of which a rule names some
+NAMED: Final = {"queues": "queue", "projects": "project", "environments": "environment", "interfaces": "interface"}
 
 
 def check(policy: SitePolicy) -> None:
@@ -78,6 +79,11 @@ def _rules_narrow(policy: SitePolicy) -> None:
             raise error_at(strange[0], f"{strange[1]} is not in {strange[0]} above.", *where)
         _read(policy, rule.defaults, *where, "defaults")
         _can_be_locked(policy, rule.locked, *where, "locked")
+        locked = {**policy.locked, **rule.locked}
+        for key, field in NAMED.items():
+            only, chosen = getattr(rule, key), locked.get(field)
+            if only is not None and chosen and chosen not in only:
+                raise error_at(key, f"it leaves out {chosen}, at which {field} is locked.", *where)
 
 
 def _locked_can_be(policy: SitePolicy) -> None:

@@ -34,10 +34,14 @@ def violations(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation,
 
 
 def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
-    """Return why `request` cannot be what the form begins with: a project that is required may be left open."""
-    if request.project is None and policy.project_required:
-        policy = policy.model_copy(update={"project_required": False})
-    return violations(request, policy)
+    """Return why `request` cannot be what the form begins with: what people have to choose may be left open."""
+    chosen = dict(request.extra)
+    fields = {
+        name: field if name in chosen else field.model_copy(update={"required": False})
+        for name, field in policy.fields.items()
+    }
+    required = policy.project_required and request.project is not None
+    return violations(request, policy.model_copy(update={"project_required": required, "fields": fields}))
 
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:

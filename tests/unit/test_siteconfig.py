@@ -185,6 +185,10 @@ ADDED = [
     ("rules: {groups: [a]}", "rules: write a list of entries with these keys: groups, people, queues"),
     ("rules: [{locked: {cores: x}}]", 'rules.0.locked.cores: "x" is not a whole number. Write digits only'),
     ("rules: [{locked: {cores: 99}}]", "rules.0.locked.cores: At most 16 cores."),
+    (
+        "rules: [{queues: [long.q], locked: {queue: gpu.q}}]",
+        "rules.0.queues: it leaves out gpu.q, at which queue is",
+    ),
     ("rules: [{presets: [x]}]", "rules.0.presets: x is not in presets above."),
     (
         "rules: [{most: {runtime: 48}}]",

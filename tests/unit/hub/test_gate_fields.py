@@ -10,6 +10,7 @@ from sgehub.hub.refusals import RequestRefused
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.request import FIELDS
 from sgehub.model.sitechoices import EnvironmentSite, ExtraField, InterfaceSite, MailSite, PresetSite
+from sgehub.model.siteparts import ProjectSite
 from tests.unit.hub.gate_rig import spawner_of
 
 WITH_ALL: dict[str, Any] = {
@@ -132,3 +133,14 @@ async def test_no_last_request_is_an_error_page(offering, value):
         page = await offering.get_options_form()
         assert "<b>" not in page
         assert len(page) < 60_000
+
+
+async def test_a_form_in_which_a_project_has_to_be_chosen_is_no_error(caplog):
+    """The settings of batchspawner count there as elsewhere, and the log says nothing."""
+    spawner = spawner_of(projects={"stars": ProjectSite()}, project_required=True)
+    spawner.req_memory = "3G"
+    assert 'value="3G"' in await spawner.get_options_form()
+    assert not caplog.records
+    spawner.req_memory = "3000G"
+    assert 'value="2G"' in await spawner.get_options_form()
+    assert "The req_* settings of the spawner are not allowed" in caplog.text

@@ -167,6 +167,15 @@ def test_a_choice_that_is_required_has_to_be_made():
     assert refused({"extra.cost": ""}, policy) == {"extra.cost": "Cost centre: please choose."}
 
 
+def test_what_people_have_to_choose_may_be_open_in_the_form():
+    """A default would be chosen for them; the site's file needs none, and an empty request is refused."""
+    fields = {"cost": {"label": "Cost centre", "type": "choice", "choices": {"a": {}}, "required": True}}
+    policy = site(fields=fields, projects={"stars": {}}, project_required=True, presets={"x": {"request": {}}})
+    assert refused({}, policy).keys() == {"project", "extra.cost"}
+    assert refused({"preset": "x", "extra.cost": "a"}, policy).keys() == {"project"}
+    assert policy.parse({"project": "stars", "extra.cost": "a"}).extra == (("cost", "a"),)
+
+
 def test_a_preset_stands_for_fields_that_are_not_named():
     """What is named beside it counts."""
     assert SITE.parse({"preset": "small"}).memory == Memory.parse("4G")
