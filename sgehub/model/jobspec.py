@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sgehub.model.judging import fitting_queues
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
+from sgehub.model.sitechoices import ExtraField
 from sgehub.model.units import Memory
 
 
@@ -52,7 +53,7 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
         mail=(policy.mail.when, request.mail) if policy.mail and request.mail else None,
         reservation=request.reservation,
         reserve=policy.reserve_from is not None and request.cores >= policy.reserve_from,
-        switches=tuple(word for name, value in request.extra for word in policy.fields[name].switches(value)),
+        switches=tuple(word for field, value in _chosen(request, policy) for word in field.switches(value)),
     )
 
 
@@ -81,6 +82,10 @@ def _resources(request: ResourceRequest, policy: SitePolicy) -> list[tuple[str, 
         found.append((policy.gpu.complex, str(each)))
         if request.gpu_type is not None:
             found.extend(policy.gpu_types[request.gpu_type].adds.items())
-    for name, value in request.extra:
-        found.extend(policy.fields[name].requests(value).items())
+    for field, value in _chosen(request, policy):
+        found.extend(field.requests(value).items())
     return found
+
+
+def _chosen(request: ResourceRequest, policy: SitePolicy) -> list[tuple[ExtraField, str]]:
+    return [(policy.fields[name], value) for name, value in request.extra if value]

@@ -37,7 +37,7 @@ def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violat
     """Return why `request` cannot be what the form begins with: what people have to choose may be left open."""
     chosen = dict(request.extra)
     fields = {
-        name: field if name in chosen else field.model_copy(update={"required": False})
+        name: field if chosen.get(name) else field.model_copy(update={"required": False})
         for name, field in policy.fields.items()
     }
     required = policy.project_required and request.project is not None
@@ -146,7 +146,7 @@ def _not_offered(request: ResourceRequest, policy: SitePolicy) -> Iterator[Viola
     for name, field in policy.fields.items():
         if trouble := field.trouble(chosen.pop(name, "")):
             yield Violation(f"{EXTRA}{name}", trouble)
-    for name in chosen:
+    for name in filter(chosen.get, chosen):
         known = f"Those of this site are: {', '.join(policy.fields)}." if policy.fields else "This site has none."
         yield Violation("", f"There is no field {EXTRA}{name}. {known}")
 

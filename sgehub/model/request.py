@@ -121,7 +121,10 @@ def _address(value: object) -> str | None:
 
 
 def _extras(value: object) -> tuple[tuple[str, str], ...]:
-    """Read the fields of the site's own: names and values as plain text, in the order of the names."""
+    """Read the fields of the site's own: names and values as plain text, in the order of the names.
+
+    An empty value stays: it takes the place of a default.
+    """
     if isinstance(value, tuple):
         return value
     if not isinstance(value, Mapping):
@@ -134,8 +137,7 @@ def _extras(value: object) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"There is no field {echo(f'{EXTRA}{name}')}.")
         if not isinstance(text, str) or len(text) > TEXT_LIMIT:
             raise ValueError(f"{_said(one)} cannot be the value of {EXTRA}{name}.")
-        if text.strip(" "):
-            found[name] = text.strip(" ")
+        found[name] = text.strip(" ")
     return tuple(sorted(found.items()))
 
 

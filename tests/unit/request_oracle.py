@@ -93,7 +93,7 @@ SITES: dict[str, dict[str, Any]] = {
         **FULL,
         "project_required": True,
         "fields": {**FULL["fields"], "licence": {**FULL["fields"]["licence"], "required": True}},
-        "defaults": {**BASE["defaults"], "project": "astro", "extra.licence": "abaqus"},
+        "defaults": {**BASE["defaults"], "project": "astro", "extra.licence": "abaqus", "extra.polite": "yes"},
         "presets": {},
     },
 }

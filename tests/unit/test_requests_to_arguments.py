@@ -101,6 +101,7 @@ def judge(name: str, words: dict[str, Any], home: str, tag: str) -> bool:
         assert all(one.message for one in error.violations)  # noqa: PT017 - both outcomes are right
         return False
     assert violations(request, policy) == ()
+    assert policy.parse(request.as_options()) == request  # as before every start
     job = resolve(request, policy, name=f"sgehub-{tag}", home=home, log=f"{home}/.sgehub/log/{tag}.log")
     assert list(submit_options(job)) == expected(raw_site, words, home, tag)
     check_surroundings(name, words, request)

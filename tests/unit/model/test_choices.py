@@ -189,7 +189,8 @@ def test_fields_of_the_sites_own_may_stand_below_one_key():
     nested = {"extra": {"quick": "yes", "tmp": "7"}}
     policy = site(**{**FULL, "presets": {"disk": {"request": nested}}})
     assert policy.parse({"preset": "disk"}).extra == (("quick", "yes"), ("tmp", "7"))
-    assert policy.parse({"preset": "disk", "extra.tmp": "8", "extra.quick": ""}).extra == (("tmp", "8"),)
+    own = policy.parse({"preset": "disk", "extra.tmp": "8", "extra.quick": ""})
+    assert own.extra == (("quick", ""), ("tmp", "8"))
     policy = site(**FULL, locked=nested, defaults={**BASE["defaults"], **nested})
     assert refused({"extra.tmp": "8"}, policy) == {"extra.tmp": "This is set to 7 here and cannot be changed."}
     assert refused({"extra": {"tmp": "8"}}, policy).keys() == {"extra.tmp"}
@@ -205,6 +206,15 @@ def test_domains_know_no_capital_letters():
 def test_what_is_wrong_with_own_fields_is_said_beside_what_cannot_be_read():
     """Nobody corrects in two rounds."""
     assert refused({"cores": "x", "extra.tmp": "500"}).keys() == {"cores", "extra.tmp"}
+
+
+def test_what_was_switched_off_stays_off():
+    """Also when the request that was accepted is read again, as it is before every start."""
+    policy = site(**FULL, defaults={**BASE["defaults"], "extra.quick": "yes"})
+    off = policy.parse({"extra.quick": ""})
+    assert policy.parse(off.as_options()) == off
+    assert [spec(raw, policy).switches for raw in ({}, off.as_options())] == [("-p", "-10"), ()]
+    assert policy.parse({"extra.gone": ""}).cores == 1
 
 
 def test_locked_fields_have_their_value_or_the_request_is_refused():

@@ -152,15 +152,15 @@ def test_nothing_but_a_request_or_a_refusal_comes_out(raw):
 
 
 def test_what_was_chosen_of_the_sites_own_fields_is_read_and_stored():
-    """Flat as forms and links write it, or as one part; a tick is "yes", nothing is nothing."""
+    """Flat as forms and links write it, or as one part; a tick is "yes", no tick is empty."""
     request = parse_request(
         {"extra.licence": "yes", "extra.quick": True, "extra.off": False, "extra.n": 7}, DEFAULTS
     )
-    assert request.extra == (("licence", "yes"), ("n", "7"), ("quick", "yes"))
+    assert request.extra == (("licence", "yes"), ("n", "7"), ("off", ""), ("quick", "yes"))
     assert parse_request(request.as_options(), DEFAULTS) == request
     assert parse_request({"extra": {"licence": "yes"}}, DEFAULTS).extra == (("licence", "yes"),)
     assert parse_request({}, {**DEFAULTS, "extra.licence": "yes"}).extra == (("licence", "yes"),)
-    assert parse_request({"extra.licence": ""}, {**DEFAULTS, "extra.licence": "yes"}).extra == ()
+    assert parse_request({"extra.licence": ""}, {**DEFAULTS, "extra.licence": "yes"}).extra == (("licence", ""),)
 
 
 @pytest.mark.parametrize(
