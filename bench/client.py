@@ -20,7 +20,7 @@ class MeasurementError(Exception):
     """Something that is to be measured did not happen."""
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
     """A connection that is made inside the head's network."""
 
     def __init__(self, lab: Lab, port: int) -> None:
@@ -47,7 +47,7 @@ class Client:
 
     def reaches(self, path: str) -> bool:
         """Tell whether a single-user server answers at `path`, through the proxy; OSError if nothing answers."""
-        connection = _Connection(self._lab, self._port)
+        connection = Connection(self._lab, self._port)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -57,7 +57,7 @@ class Client:
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Return status and body of one call; OSError if nothing answers."""
-        connection = _Connection(self._lab, self._port)
+        connection = Connection(self._lab, self._port)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, f"/hub/api{path}", data, {"Authorization": f"token {self._token}"})

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -171,13 +171,18 @@ class LoadRig:
         wait_until(lambda: not self._qstat(",".join(self.people)), "the sessions' jobs are gone", 300.0, 3.0)
 
     @contextmanager
-    def hub(self, kind: str, *, counted: bool = False) -> Iterator[HubUnderTest]:
-        """Run a hub: "ours", "stock", "plain". Its own folder is new; nothing of it is left afterwards."""
+    def hub(
+        self, kind: str, *, counted: bool = False, config: str = "", site: Mapping[str, Any] | None = None
+    ) -> Iterator[HubUnderTest]:
+        """Run a hub: "ours", "stock", "plain". Its own folder is new; nothing of it is left afterwards.
+
+        `config` are further lines of its configuration, `site` further keys of our site's file.
+        """
         hub = LabHub(self.lab, CHECKOUT / "config")
         probe = self._state / "probe"
         probe.mkdir()
         shutil.chown(probe, HUB_UID, HUB_UID)
-        hub.write_files(**_files(kind, counted=counted))
+        hub.write_files(**_files(kind, counted=counted, config=config, site=site or {}))
         env = {"PATH": f"{BINARIES}:{BIN}:{self.lab.environment()['PATH']}"}
         try:
             hub.start_proxy()
@@ -208,13 +213,13 @@ class LoadRig:
             process.wait()
 
 
-def _files(kind: str, *, counted: bool) -> dict[str, str]:
-    site = yaml.safe_load((CHECKOUT / "config" / "site.yaml").read_text())
-    site["cluster"]["commands"] = COUNTED if counted else BINARIES
+def _files(kind: str, *, counted: bool, config: str, site: Mapping[str, Any]) -> dict[str, str]:
+    text = yaml.safe_load((CHECKOUT / "config" / "site.yaml").read_text()) | site
+    text["cluster"]["commands"] = COUNTED if counted else BINARIES
     shipped = (CHECKOUT / "config" / "jupyterhub_config.py").read_text()
     head, tail = shipped.rsplit("configure(", 1)
-    texts = {"ours": f"{head}{BOTH}\nconfigure({tail}", "stock": STOCK, "plain": PLAIN}
-    return {"config": texts[kind], "site": yaml.safe_dump(site, sort_keys=False)}
+    texts = {"ours": f"{head}{BOTH}\n{config}\nconfigure({tail}", "stock": STOCK + config, "plain": PLAIN + config}
+    return {"config": texts[kind], "site": yaml.safe_dump(text, sort_keys=False)}
 
 
 class Player:
@@ -272,6 +277,24 @@ class HubUnderTest:
         """Measure the event loop for so long: seconds late, longest callback."""
         found: dict[str, Any] = json.loads(self._probed("lag", "lag.json", seconds))
         return found
+
+    @contextmanager
+    def late(self) -> Iterator[dict[str, Any]]:
+        """Measure the event loop inside the `with` statement; what is yielded is filled after it."""
+        found: dict[str, Any] = {}
+        self._tell("lag-on")
+        yield found
+        self._tell("lag-off")
+        found.update(json.loads(self._answer("lag.json")))
+
+    @contextmanager
+    def profiled(self) -> Iterator[list[str]]:
+        """Profile the hub inside the `with` statement; what is yielded holds the text after it."""
+        found: list[str] = []
+        self._tell("profile-on")
+        yield found
+        self._tell("profile-off")
+        found.append(self._answer("profile.txt"))
 
     def profile(self, seconds: float) -> str:
         """Return where the hub's time goes, by cProfile."""

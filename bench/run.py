@@ -1,4 +1,4 @@
-"""Measure sgehub beside stock batchspawner: how long a start takes, and what many sessions cost (load.py).
+"""Measure sgehub beside stock batchspawner: a start, its form (form.py), and what many sessions cost (load.py).
 
 Starts: how long a person waits for what is not JupyterLab itself, with sgehub, stock batchspawner, and the floor.
 All three in turn on one lab, one session at a time. Two spans are measured: from the POST of a start to the moment
@@ -20,6 +20,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import form
 import helper
 import load
 from client import Client, MeasurementError
@@ -110,28 +111,43 @@ def loads(chosen: argparse.Namespace) -> bool:
     """Measure what many sessions cost, print it, and tell whether the limits are kept."""
     print(f"\n{load.SETTINGS}", flush=True)
     plan = replace(load.QUICK if chosen.quick else load.Plan(), profile=chosen.profile)
+    with simulated() as rig:
+        return load.report(load.measure(rig, plan), plan)
+
+
+def forms(chosen: argparse.Namespace) -> bool:
+    """Measure the options form, print it, and tell whether the limits are kept."""
+    print(f"\n{form.SETTINGS}", flush=True)
+    plan = replace(form.QUICK if chosen.quick else form.Plan(), profile=chosen.profile)
+    with simulated() as rig:
+        results = form.Form(rig, plan).run()
+    print(f"\nLoad of the machine after: {os.getloadavg()[0]:.1f}, on {os.cpu_count()} processors.")
+    return form.report(results)
+
+
+def simulated() -> LoadRig:
+    """Return a cluster of simulated hosts, for a `with` statement, that says on the terminal what it does."""
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
 
-    lab = Lab(
-        f"bench-{os.getpid()}", nodes=HOSTS, simulated=True, people=people_named(OTHERS + PEOPLE), site=CHECKOUT
-    )
-    with LoadRig(lab, say) as rig:
-        return load.report(load.measure(rig, plan), plan)
+    name, people = f"bench-{os.getpid()}", people_named(OTHERS + PEOPLE)
+    return LoadRig(Lab(name, nodes=HOSTS, simulated=True, people=people, site=CHECKOUT), say)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {"starts": starts, "load": loads}
+PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {"starts": starts, "form": forms, "load": loads}
 
 
 def main() -> int:
     """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--pairs", type=int, default=30, help="how often each start is measured (default: 30)")
-    parser.add_argument("--quick", action="store_true", help="measure the load with 200 sessions, not with 2,000")
-    parser.add_argument("--profile", action="store_true", help="say where the hub's time goes at each load")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure less: the load with 200 sessions, not with 2,000"
+    )
+    parser.add_argument("--profile", action="store_true", help="say where the hub's time goes")
     parser.add_argument(
         "--precedence", action="store_true", help="run before everything else on this machine, which is busy"
     )
