@@ -140,7 +140,7 @@ def judge_watched(one: Watched) -> Finding:
     """Hold how often Grid Engine was asked for many people against the limit."""
     return Finding(
         f"what is free, {one.what}: {one.told} of {len(one.seconds)} people at once know it after "
-        f"{max(one.seconds):.2f} s, Grid Engine was asked {one.questions} times (limit {MOST_QUESTIONS})",
+        f"{max(one.seconds):.2f} s, questions to Grid Engine: {one.questions} (limit {MOST_QUESTIONS})",
         one.questions <= MOST_QUESTIONS,
     )
 
