@@ -132,12 +132,17 @@ class Following(Gate):
                 )
 
     def _ran_unseen(self, record: SessionRecord, job: Job) -> bool:
-        """Tell whether a run is over that no list has shown: it says so, or it has reported, and now it waits."""
+        """Tell whether a run is over that no list has shown: it says so, or it may be the one that has reported.
+
+        Where the first run that a list shows is another one already, nobody knows whose the port is: this run,
+        too, can begin anew with secrets of its own.
+        """
         if record.host is not None or not job.state.rerun:
             return False
         table = self.service.reflector.table
         waits = job.host is None and table is not None and table.asked_at > self.reported
-        return self.may_run_again or (waits and record.port is not None)
+        first = job.host is not None and record.queued is None
+        return self.may_run_again or ((waits or first) and record.port is not None)
 
     async def _broken(self, record: SessionRecord, job: Job) -> None:
         """End a session whose job Grid Engine has put into the error state, for instance after a re-run."""

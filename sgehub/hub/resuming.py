@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from jupyterhub import orm
-from jupyterhub.utils import url_escape_path, url_path_join, wait_for_http_server
+from jupyterhub.utils import url_escape_path, url_path_join
 from sqlalchemy.orm import object_session
 
 from sgehub.errors import SgehubError
-from sgehub.hub import starting
+from sgehub.hub import reaching, starting
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed, as_failure
 from sgehub.model.job import Job
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from sgehub.hub.spawner import SGESpawner
 
 SOON: Final = 3.0  # seconds in which a running session is adopted as it is
-ANSWER: Final = 2.0  # seconds for a server to answer
-AGAIN: Final = 3.0  # seconds between tries to reach a server that should be there
 
 
 async def url(spawner: SGESpawner) -> str:
@@ -63,22 +61,12 @@ async def _adopted(spawner: SGESpawner) -> str | None:
         spawner.news.clear()
         found = service.find(record)
         address = starting.located(spawner, record, found)
-        if address is not None and await _answers(spawner, address):
+        if address is not None and await reaching.answers(spawner, address):
             return address
         if isinstance(found, Job) and address is None:
             return None  # it is queued, or in another run
         await spawner.news.wait()
     return None
-
-
-async def _answers(spawner: SGESpawner, address: str) -> bool:
-    """Tell whether a server answers there, in time."""
-    path = url_path_join(address, spawner.server.base_url, "api")
-    try:
-        await wait_for_http_server(path, timeout=ANSWER)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no answer
-        return False
-    return True
 
 
 def start_again(spawner: SGESpawner, *, served: bool) -> None:
@@ -105,10 +93,10 @@ async def _again(spawner: SGESpawner, *, served: bool) -> None:
             # Nobody knows who listens at the old address by now; a session that lives gets its route back.
             await user.settings["proxy"].delete_user(user, name)
         await _heal(spawner)
-        address = await starting.wait_for_server(spawner)
-        while served and not await _answers(spawner, address):
+        address = await (starting.wait_for_server(spawner) if served else reaching.reachable(spawner))
+        while served and not await reaching.answers(spawner, address):
             # It ran before and its job lives: a network that fails ends no session.
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(reaching.AGAIN)
             address = await starting.wait_for_server(spawner)
         _write(spawner, address)
         if not served:

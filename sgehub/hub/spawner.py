@@ -21,7 +21,7 @@ from traitlets import List, Unicode, default
 
 from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.gridengine.client import Submission
-from sgehub.hub import api, cancellation, compat, deletion, resuming, starting, telling
+from sgehub.hub import api, cancellation, compat, deletion, reaching, resuming, starting, telling
 from sgehub.hub.following import STOPPED
 from sgehub.hub.ledger import LedgerError
 from sgehub.hub.people import account_of
@@ -96,7 +96,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         try:
             await self.service.ends.cleared(self.user.name, self.name)
             await self._submit(request)
-            url = await starting.wait_for_server(self)
+            url = await reaching.reachable(self)
         except (SgehubError, StartFailed) as error:
             failed = as_failure(error)
             self.note_end(failed.jupyterhub_message.partition("\n")[0])
