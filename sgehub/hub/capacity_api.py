@@ -16,7 +16,7 @@ from tornado import web
 from sgehub.errors import RequestRefusedError
 from sgehub.hub.capacity import REST, Snapshot
 from sgehub.hub.service import ClusterService
-from sgehub.model.capacity import Amount, Largest, QueueCapacity
+from sgehub.model.capacity import Amount, Capacity, Largest, QueueCapacity, starts_now
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.units import MULTIPLIERS
@@ -57,6 +57,9 @@ class CapacityHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
                     "refresh": REST,
                     "sessions": held(_requests(service, person)),
                     "queues": [] if snapshot is None else list(_queues(policy, snapshot)),
+                    "presets": {}
+                    if snapshot is None or silent is not None
+                    else presets(policy, snapshot.capacity),
                 }
             )
         )
@@ -98,6 +101,16 @@ def held(sessions: Iterator[tuple[ResourceRequest | None, bool]]) -> dict[str, A
         if known:
             words += f": {resources(found['cores'], found['memory'], found['gpus'] or None)}"
     return {**found, "text": f"{words}."}
+
+
+def presets(policy: SitePolicy, capacity: Capacity) -> dict[str, str]:
+    """Say of each preset whether it could start now, nothing where that is not known."""
+    base = {**policy.defaults.as_options(), **policy.locked}
+    words = {True: "Could start now.", False: "Would wait now.", None: ""}
+    return {
+        name: words[starts_now(policy, capacity, parse_request(one.request, base))]
+        for name, one in policy.presets.items()
+    }
 
 
 def _queues(policy: SitePolicy, snapshot: Snapshot) -> Iterator[dict[str, Any]]:

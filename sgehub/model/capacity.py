@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sgehub.model.judging import memory_granted
+from sgehub.model.judging import fitting_queues, memory_granted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import Limits
@@ -219,6 +219,25 @@ def largest_now(policy: SitePolicy, capacity: Capacity) -> dict[str, Largest | N
     return {name: _largest(policy, limits, capacity.get(name, nothing)) for name, limits in policy.queues.items()}
 
 
+def starts_now(policy: SitePolicy, capacity: Capacity, request: ResourceRequest) -> bool | None:
+    """Tell whether one host could start a request that is allowed now; None where that is not known."""
+    nothing = QueueCapacity()
+    rooms = [room for name in fitting_queues(request, policy) for room in capacity.get(name, nothing).rooms]
+    found = {_starts(policy, room, request) for room in rooms}
+    return True if True in found else None if None in found else False
+
+
+def _starts(policy: SitePolicy, room: Room, request: ResourceRequest) -> bool | None:
+    if request.cores > room.slots:
+        return False
+    if room.memory is not None and not _has_memory(policy, request, room.memory):
+        return False
+    if request.gpus and room.gpus is not None and request.gpus > room.gpus:
+        return False
+    unknown = room.memory is None or (request.gpus and (room.gpus is None or request.gpu_type is not None))
+    return None if unknown else True
+
+
 def _largest(policy: SitePolicy, limits: Limits, queue: QueueCapacity) -> Largest | None:
     offers = [found for room in queue.rooms if (found := _within(policy, limits, room)) is not None]
     return max(offers, key=_size, default=None)
@@ -253,5 +272,8 @@ def _memory(policy: SitePolicy, limits: Limits, cores: int, free: int) -> Memory
 
 
 def _fits(policy: SitePolicy, limits: Limits, request: ResourceRequest, free: int) -> bool:
-    held = (one.total(request.memory, request.cores).bytes <= free * one.headroom for one in policy.memory)
-    return memory_granted(request, policy) <= limits.memory and all(held)
+    return memory_granted(request, policy) <= limits.memory and _has_memory(policy, request, free)
+
+
+def _has_memory(policy: SitePolicy, request: ResourceRequest, free: int) -> bool:
+    return all(one.total(request.memory, request.cores).bytes <= free * one.headroom for one in policy.memory)

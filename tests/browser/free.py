@@ -13,6 +13,9 @@ from .paper_cluster import PaperCluster
 
 ADDRESS = "hub/api/sgehub/capacity"
 RULES = """\
+presets:
+  fits: {label: Fits, request: {cores: 2, memory: 4G, runtime: "00:30:00"}}
+  waits: {label: Waits, request: {cores: 16, memory: 4G, runtime: "00:30:00"}}
 rules:
   - {people: [mail], queues: [short.q], most: {cores: 2, memory: 4G}}
 """

@@ -57,6 +57,16 @@ def test_another_sites_page_reads_nothing(person: Callable[[str], Person]) -> No
         assert (answer.status_code, "queues" in answer.text) == (403, False)
 
 
+def test_each_card_says_whether_it_could_start(browser: Callable[..., Browser]) -> None:
+    """By what one host has free now, once that is known."""
+    page = browser("games")
+    page.open("hub/spawn")
+    page.until(lambda: page.text("[data-preset-now='fits']"))
+    assert page.text("[data-preset-now='fits']") == "Could start now."
+    assert page.text("[data-preset-now='waits']") == "Would wait now."
+    assert page.text("[data-preset-now='']") == ""
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_bars_show_the_numbers(browser: Callable[..., Browser], width: int) -> None:
     """Beside the form on a desk, below it on a phone; as words and as bars; with their age."""
@@ -75,7 +85,7 @@ def test_the_bars_show_the_numbers(browser: Callable[..., Browser], width: int) 
         assert aside["y"] > start["y"] + start["height"]
     else:
         assert aside["x"] > cores["x"] + cores["width"]
-        assert aside["y"] < cores["y"] < start["y"] < 600
+        assert aside["y"] < cores["y"] < start["y"] < 1000
     assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
     assert page.complaints() == []
 

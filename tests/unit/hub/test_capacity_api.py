@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sgehub.hub.capacity_api import held, resources, size
+from sgehub.hub.capacity_api import held, presets, resources, size
+from sgehub.model.capacity import QueueCapacity, Room
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.units import Memory
+from tests.unit.model.site import site
 
 G = 1024**3
 
@@ -64,3 +66,14 @@ def test_sessions_are_added_up(sessions: list[tuple[ResourceRequest | None, bool
     assert found["text"] == words
     assert found["count"] == len(sessions)
     assert (found["cores"] is None) is any(request is None for request, _ in sessions)
+
+
+def test_each_preset_says_whether_it_could_start() -> None:
+    """In words for its card; what is not known is not said."""
+    wishes = {"small": {"cores": 2}, "large": {"cores": 9}, "gpu": {"gpus": 1}}
+    policy = site(presets={name: {"request": wish} for name, wish in wishes.items()})
+    room = {
+        "short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),)),
+        "gpu.q": QueueCapacity(rooms=(Room(4, 8 * G, None),)),
+    }
+    assert presets(policy, room) == {"small": "Could start now.", "large": "Would wait now.", "gpu": ""}

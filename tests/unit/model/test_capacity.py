@@ -16,6 +16,7 @@ from sgehub.model.capacity import (
     Room,
     Tally,
     largest_now,
+    starts_now,
 )
 from sgehub.model.judging import violations
 from sgehub.model.policy import SitePolicy
@@ -247,3 +248,33 @@ def test_the_largest_request_is_allowed_and_fits(counted: str, headroom: str) ->
             assert more <= 2 * M, "nothing worth having is kept back"
             offered += 1
     assert offered > 70
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer"),
+    [
+        ({"cores": 4, "memory": "8G"}, True),
+        ({"cores": 5, "memory": "8G"}, False),
+        ({"cores": 2, "memory": "20G"}, False),
+        ({"cores": 1, "memory": "16G", "queue": "long.q"}, True),
+        ({"cores": 2, "memory": "12G", "queue": "long.q"}, False),
+        ({"cores": 1, "gpus": 2}, True),
+        ({"cores": 2, "gpus": 1}, False),
+    ],
+)
+def test_a_request_could_start_where_one_host_holds_all_of_it(wish: dict, answer: bool) -> None:  # noqa: FBT001 - drawn
+    """In one of the queues that it fits in; two hosts together start nothing."""
+    capacity = summed(
+        machine("n1", {"h_vmem": 10 * G}, short="12/16"),
+        machine("n2", {"h_vmem": 16 * G}, long="15/16"),
+        machine("n3", {"h_vmem": 8 * G, "gpu": 2}, gpu="7/8"),
+    )
+    policy = site()
+    assert starts_now(policy, capacity, policy.parse(wish)) is answer
+
+
+def test_what_is_not_known_is_no_no() -> None:
+    """Where hosts do not say what memory they have, a request may start or not; with too few slots it will not."""
+    policy, capacity = site(), summed(machine("n1", {}, short="12/16"))
+    assert starts_now(policy, capacity, policy.parse({"cores": 4})) is None
+    assert starts_now(policy, capacity, policy.parse({"cores": 5})) is False
