@@ -105,10 +105,10 @@ def held(sessions: Iterator[tuple[ResourceRequest | None, bool]]) -> dict[str, A
 
 def presets(policy: SitePolicy, capacity: Capacity) -> dict[str, str]:
     """Say of each preset whether it could start now, nothing where that is not known."""
-    base = {**policy.defaults.as_options(), **policy.locked}
+    base = policy.defaults.as_options()
     words = {True: "Could start now.", False: "Would wait now.", None: ""}
     return {
-        name: words[starts_now(policy, capacity, parse_request(one.request, base))]
+        name: words[starts_now(policy, capacity, parse_request({**one.request, **policy.locked}, base))]
         for name, one in policy.presets.items()
     }
 

@@ -108,6 +108,7 @@ class ClusterLimits:
         facts = Facts({one.name: one for one in queues}, {one.name: one for one in pes if one is not None})
         if facts == self._facts:
             return
+        policy = holder.policy  # the site's file may have changed meanwhile
         before, self._facts = self.of(policy), facts
         if (now := self.of(policy)) != before:
             for name, most in own_limits(policy, facts):

@@ -31,12 +31,12 @@ def account_of(person: str) -> pwd.struct_passwd:
         ) from None
 
 
-def groups_of(person: str) -> frozenset[str]:
-    """Return the names of the groups of an account, none where there is no such account."""
+def groups_of(person: str) -> frozenset[str] | None:
+    """Return the names of an account's groups, a number where one has none; None if nobody knows the account."""
     try:
         own = pwd.getpwnam(person).pw_gid
     except (KeyError, ValueError):
-        return frozenset()
+        return None
     return frozenset(map(_group, os.getgrouplist(person, own)))
 
 
@@ -54,7 +54,7 @@ class People:
         self,
         policy: SitePolicy,
         clock: Callable[[], float],
-        groups: Callable[[str], frozenset[str]] = groups_of,
+        groups: Callable[[str], frozenset[str] | None] = groups_of,
     ) -> None:
         self._policy, self._clock, self._groups = policy, clock, groups
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
@@ -83,5 +83,12 @@ class People:
     def _is_fresh(self, person: str) -> bool:
         return person in self._known and self._clock() - self._known[person][0] < BELIEVED
 
-    def _keep(self, person: str, groups: frozenset[str]) -> None:
+    def _keep(self, person: str, groups: frozenset[str] | None) -> None:
+        """Keep what was said; where a directory does not answer, what it said before holds.
+
+        Rules only narrow, so that a group which is not known would allow more.
+        """
+        before = self._known.get(person)
+        if groups is None or (before is not None and any(name.isdigit() for name in groups - before[1])):
+            groups = before[1] if before is not None else frozenset()
         self._known[person] = (self._clock(), groups)

@@ -156,8 +156,9 @@ class ClusterService:
         """Judge new requests by this policy; what was submitted keeps what it was given. See `reload`."""
         if policy is not self.policy:
             self.limits.wake()
+        allowed = self.limits.of(policy)
         self.policy = policy
-        self.people.take(self.limits.of(policy))
+        self.people.take(allowed)
         self.capacity.take(policy)
         self.hosts.allow(policy.cluster.host_lost_after.seconds)
 

@@ -87,5 +87,5 @@ def _changed(policy: SitePolicy, request: ResourceRequest) -> Iterator[Violation
     for name in policy.locked:
         if asked_for.get(name) != set_here.get(name):
             fixed = set_here.get(name)
-            words = "This stays empty here" if fixed is None else f"This is set to {fixed} here"
+            words = "This stays empty here" if fixed is None or fixed == "" else f"This is set to {fixed} here"
             yield Violation(name, f"{words} and cannot be changed.")

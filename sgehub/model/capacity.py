@@ -234,7 +234,12 @@ def _starts(policy: SitePolicy, room: Room, request: ResourceRequest) -> bool | 
         return False
     if request.gpus and room.gpus is not None and request.gpus > room.gpus:
         return False
-    unknown = room.memory is None or (request.gpus and (room.gpus is None or request.gpu_type is not None))
+    unknown = (
+        room.memory is None
+        or (request.gpus and (room.gpus is None or request.gpu_type is not None))
+        or request.reservation is not None
+        or any(policy.fields[name].requests(value) for name, value in request.extra)
+    )
     return None if unknown else True
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import RequestRefusedError
 from sgehub.model.judging import least_options, most, wrong_defaults
-from sgehub.model.request import EXTRA, FIELDS, ResourceRequest, echo, parse_request
+from sgehub.model.request import EXTRA, ResourceRequest, echo, parse_request
+from sgehub.model.units import Memory
 
 if TYPE_CHECKING:
     from sgehub.model.policy import SitePolicy
@@ -63,19 +64,28 @@ def _text(value: object) -> str:
 
 
 def _judged(fields: Mapping[str, Any], policy: SitePolicy) -> ResourceRequest:
-    """Return the first that is allowed: the wish in its limits, without what is refused, the defaults."""
-    base = policy.defaults.as_options()
-    within = parse_request(_within(fields, policy), base)
-    for _ in range(len(FIELDS)):
-        found = wrong_defaults(within, policy)
-        if not found:
-            return within
-        refused = {one.field for one in found}
-        kept = {name: value for name, value in within.as_options().items() if name not in refused}
-        if len(kept) == len(within.as_options()):  # the request as a whole is refused
+    """Return the wish in its limits; what is refused becomes the default, or the least if that is refused, too."""
+    base, least = policy.defaults.as_options(), least_options(policy)
+    known = {name: value for name, value in fields.items() if not _is_gone(name, policy)}
+    now, tried = _within(known, policy), dict[str, int]()
+    for _ in range(2 * len(now)):
+        within = parse_request(now, base)
+        refused = {one.field for one in wrong_defaults(within, policy)} - {""}
+        if not refused:
             break
-        within = parse_request({**kept, **policy.locked}, base)
-    return _least(policy) if wrong_defaults(policy.defaults, policy) else policy.defaults
+        for name in refused:
+            now[name] = (least if name in tried else base).get(name, "")
+            tried[name] = tried.get(name, 0) + 1
+        if all(tried[name] > 2 for name in refused):  # noqa: PLR2004 - the default and the least
+            break
+    for one in (within, policy.defaults):
+        if not wrong_defaults(one, policy):
+            return one
+    return _least(policy)
+
+
+def _is_gone(name: str, policy: SitePolicy) -> bool:
+    return name.startswith(EXTRA) and name[len(EXTRA) :] not in policy.fields
 
 
 def _within(fields: Mapping[str, Any], policy: SitePolicy) -> dict[str, Any]:
@@ -88,11 +98,14 @@ def _within(fields: Mapping[str, Any], policy: SitePolicy) -> dict[str, Any]:
     gpus = max(0, min(wish.gpus, limits.gpus, most(policy).gpus))
     if policy.gpu is not None and policy.gpu.counted == "slot":
         gpus -= gpus % cores
+    memory = limits.memory
+    if policy.memory_is_divided:  # each share is rounded up to whole K
+        memory = Memory(memory.bytes // (cores * 1024) * 1024 * cores)
     return {
         **fields,
         "cores": cores,
         "gpus": gpus,
-        "memory": max(policy.smallest_memory, min(wish.memory, limits.memory)),
+        "memory": max(policy.smallest_memory, min(wish.memory, memory)),
         "runtime": max(policy.shortest_runtime, min(wish.runtime, limits.runtime)),
         "queue": wish.queue if wish.queue in policy.queues else None,
     }

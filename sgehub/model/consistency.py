@@ -109,7 +109,7 @@ def _can_be_locked(policy: SitePolicy, fields: Mapping[str, object], *where: str
 def _presets_fit(policy: SitePolicy) -> None:
     for name, preset in policy.presets.items():
         where = ("presets", name, "request")
-        request = _read(policy, {**policy.locked, **preset.request}, *where)
+        request = _read(policy, {**preset.request, **policy.locked}, *where)
         if found := wrong_defaults(request, policy):
             raise _wrong(found, *where)
 

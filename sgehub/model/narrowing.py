@@ -7,7 +7,7 @@ it never allows what the site's own does not.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sgehub.model.clamping import clamped
 from sgehub.model.consistency import CHOICES
@@ -16,8 +16,6 @@ from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
 from sgehub.model.sitechoices import PresetSite
 from sgehub.model.siteparts import Most, Rule
-
-VALUES: Final = ("project_required", "sessions_per_person")
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -33,10 +31,14 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     limit = Most(**{key: value for rule in rules for key, value in rule.most if value is not None})
     kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
     kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
-    said = {key: value for key in VALUES if (value := _last(rules, key)) is not None}
+    counts = (policy.sessions_per_person, _last(rules, "sessions_per_person"))
+    said: dict[str, Any] = {
+        "project_required": policy.project_required or bool(_last(rules, "project_required")),
+        "sessions_per_person": min((one for one in counts if one is not None), default=None),
+    }
     if _last(rules, "queues") is not None:
         said["name_queues"] = True  # Grid Engine knows of no rule: it keeps to the queues that a job names
-    locked = {**policy.locked, **{key: value for rule in rules for key, value in rule.locked.items()}}
+    locked = {**{key: value for rule in rules for key, value in rule.locked.items()}, **policy.locked}
     changed = policy.model_copy(update={**kept, **said, "locked": locked, "rules": ()})
     return refitted(changed, {key: value for rule in rules for key, value in rule.defaults.items()})
 

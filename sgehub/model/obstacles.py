@@ -247,7 +247,9 @@ def doubtful(wish: Wish, now: Iterable[str], ever: Iterable[str]) -> bool:
     if any(one is _NOT_THERE and (one, name) not in today for one, name in found):
         return True
     request = wish.request
-    loads = any(one.counted == "host" for one in wish.policy.memory) or bool(request.gpu_type or request.extra)
+    loads = any(one.counted == "host" for one in wish.policy.memory) or bool(
+        (request.gpus and request.gpu_type) or any(value for _, value in request.extra)
+    )
     return loads and _NO_ROOM in {one for one, _ in found} <= {_NO_ROOM, _ELSEWHERE}
 
 

@@ -78,7 +78,11 @@ def server_environment(launch: Launch, port: int, inherited: Mapping[str, str]) 
 
 def _check_folder(folder: str) -> None:
     """Refuse a folder that is not there: Jupyter would start, and show nothing but errors."""
-    if folder and not Path(folder).is_dir():
+    try:
+        there = not folder or Path(folder).is_dir()
+    except OSError as error:
+        raise StartError(f"the folder {folder} cannot be opened on this host: {error.strerror}.", 1) from None
+    if not there:
         raise StartError(f"there is no folder {folder} on this host; choose another working folder.", 1)
 
 

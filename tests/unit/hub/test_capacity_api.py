@@ -77,3 +77,21 @@ def test_each_preset_says_whether_it_could_start() -> None:
         "gpu.q": QueueCapacity(rooms=(Room(4, 8 * G, None),)),
     }
     assert presets(policy, room) == {"small": "Could start now.", "large": "Would wait now.", "gpu": ""}
+
+
+def test_what_a_field_of_the_sites_own_adds_is_not_promised() -> None:
+    """Nobody has asked for free licences."""
+    fields = {"licence": {"label": "Licence", "type": "switch", "adds": {"matlab": "1"}}}
+    wishes = {"with": {"request": {"extra.licence": "yes"}}, "without": {"request": {"extra.licence": ""}}}
+    policy = site(fields=fields, presets=wishes)
+    found = presets(policy, {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))})
+    assert found == {"with": "", "without": "Could start now."}
+
+
+def test_a_lock_counts_for_presets_too() -> None:
+    """As when they are started."""
+    policy = site(presets={"large": {"request": {"cores": 9}}})
+    policy = policy.model_copy(update={"locked": {"cores": 2}})
+    assert presets(policy, {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))}) == {
+        "large": "Could start now."
+    }

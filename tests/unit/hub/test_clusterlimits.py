@@ -133,3 +133,18 @@ async def test_the_hubs_start_is_left_alone_and_questions_are_rare() -> None:
     assert cluster.asked == 1
     work.cancel()
     await asyncio.wait([work])
+
+
+async def test_a_file_that_changes_while_the_cluster_is_asked_is_under_its_limits() -> None:
+    """What is adopted is compared with the file as it is by then."""
+
+    class Late(Cluster):
+        async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+            holder.policy = site(queues={"short.q": {"cores": 64, "memory": "64G", "runtime": "01:00:00"}})
+            return await super().queues(names)
+
+    holder = Holder()
+    limits = ClusterLimits(Late(queue("short.q", slots="32")), logging.getLogger("test"))
+    await limits.ask(holder)
+    assert holder.adopted == 1
+    assert limits.of(holder.policy).queues["short.q"].cores == 32

@@ -66,8 +66,8 @@ def test_the_groups_are_those_of_the_account():
     """The primary one and the others; nobody has none."""
     name = pwd.getpwuid(os.getuid()).pw_name
     assert grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name in groups_of(name)
-    assert groups_of("nosuchperson") == frozenset()
-    assert groups_of("with\0zero") == frozenset()
+    assert groups_of("nosuchperson") is None
+    assert groups_of("with\0zero") is None
 
 
 @pytest.mark.parametrize("nobody", ["nosuchperson", "with\0zero", "-u"])
@@ -77,3 +77,16 @@ def test_a_person_without_an_account_is_told_so(nobody):
     assert account_of(own.pw_name) == own
     with pytest.raises(AccountError, match="There is no account"):
         account_of(nobody)
+
+
+@pytest.mark.parametrize("said", [None, frozenset({"users", "4711"})])
+async def test_a_directory_that_fails_allows_nobody_more(said):
+    """Groups that were known hold on: rules only narrow, and a group that is missing would widen."""
+    rule = {"groups": ["class"], "most": {"cores": 2}}
+    now, answers = [0.0], [frozenset({"class"}), said]
+    people = People(site(rules=[rule]), lambda: now[0], lambda _person: answers.pop(0))
+    await people.learn("alice")
+    now[0] += 3600
+    await people.learn("alice")
+    assert answers == []
+    assert people.policy_of("alice").queues["short.q"].cores == 2

@@ -218,9 +218,11 @@ def test_what_was_switched_off_stays_off():
 
 
 def test_locked_fields_have_their_value_or_the_request_is_refused():
-    """Whatever way it came; a preset cannot unlock them."""
+    """Whatever way it came."""
     policy = site(
-        **FULL, locked={"runtime": "01:00:00", "queue": "long.q"}, defaults={**BASE["defaults"], "queue": "long.q"}
+        **{**FULL, "presets": {}},
+        locked={"runtime": "01:00:00", "queue": "long.q"},
+        defaults={**BASE["defaults"], "queue": "long.q"},
     )
     assert policy.parse({"runtime": "3600"}).queue == "long.q"
     assert refused({"runtime": "02:00:00", "queue": ""}, policy) == {
@@ -291,3 +293,36 @@ def test_mistakes_of_the_sites_file_are_found_when_it_is_read(changes: dict, sen
     with pytest.raises(ValidationError) as caught:
         site(**changes)
     assert sentence in str(caught.value)
+
+
+def test_a_preset_that_a_lock_contradicts_is_a_mistake_of_the_file():
+    """The lock counts, so that the preset could never be what it says."""
+    with pytest.raises(ValidationError, match=r"No GPUs in queue long\.q\."):
+        site(**FULL, locked={"queue": "long.q"}, defaults={**BASE["defaults"], "queue": "long.q"})
+
+
+def test_rules_only_narrow():
+    """What the site asks of everybody, no rule takes back."""
+    rule = {"people": ["x"], "project_required": False, "sessions_per_person": 9, "locked": {"cores": 8}}
+    policy = site(
+        projects={"a": {}}, project_required=True, sessions_per_person=1, locked={"cores": 1}, rules=[rule]
+    )
+    found = narrowed(policy, holding(policy, "x", ()))
+    assert (found.project_required, found.sessions_per_person, found.locked) == (True, 1, {"cores": 1})
+
+
+@pytest.mark.parametrize(
+    ("defaults", "rule"),
+    [
+        ({"environment": "ml"}, {"environments": ["base"]}),
+        ({"project": "stars"}, {"projects": ["genes"]}),
+        ({"interface": "tree"}, {"interfaces": ["lab"]}),
+    ],
+)
+def test_a_rule_that_takes_a_default_away_leaves_the_others(defaults: dict, rule: dict):
+    """The form still begins with what the site thinks right."""
+    base = {**BASE["defaults"], "cores": 2, "memory": "8G", **defaults}
+    policy = site(**FULL, defaults=base, rules=[{"people": ["x"], **rule}])
+    found = narrowed(policy, holding(policy, "x", ())).defaults
+    assert (found.cores, str(found.memory), str(found.runtime)) == (2, "8G", "01:00:00")
+    assert getattr(found, next(iter(defaults))) is None

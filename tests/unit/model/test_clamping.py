@@ -106,3 +106,17 @@ def test_the_sites_defaults_are_what_an_empty_wish_becomes():
     """No wish, no change."""
     assert clamped({}, SITE) == (SITE.defaults, ())
     assert SITE.defaults.as_options()["memory"] == BASE["defaults"]["memory"]
+
+
+def test_memory_is_the_most_that_the_cores_can_share():
+    """Each share is rounded up to whole K, so that 64G do not divide by three."""
+    request, _ = clamped({"cores": 3, "memory": "900G"}, SITE)
+    assert 64 * 1024**3 - request.memory.bytes < 3 * 1024 * 2
+    assert not violations(request, SITE)
+
+
+def test_a_field_of_the_sites_that_is_gone_takes_nothing_else_along():
+    """The rest of the last request stays."""
+    request, changes = clamped({"cores": 4, "memory": "8G", "extra.gone": "x"}, SITE)
+    assert (request.cores, str(request.memory)) == (4, "8G")
+    assert [one.field for one in changes] == ["extra.gone"]
