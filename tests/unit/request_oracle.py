@@ -86,6 +86,7 @@ SITES: dict[str, dict[str, Any]] = {
     },
     "locked": {
         **FULL,
+        "presets": {"small": FULL["presets"]["small"]},  # the other one would contradict the lock
         "locked": {"queue": "long.q", "interface": "tree", "extra.polite": "yes"},
         "defaults": {**BASE["defaults"], "queue": "long.q", "interface": "tree", "extra.polite": "yes"},
     },
