@@ -117,7 +117,11 @@ class Reports(Following):
             self.give_up(record, why, grace=END_GRACE)
             self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
             resuming.mind(self)  # type: ignore[arg-type] # it is part of one
-            await self.poll_and_notify()
+            self._check_pending = True  # so that nobody makes the route again until JupyterHub calls it stopping
+            try:
+                await self.poll_and_notify()
+            finally:
+                self._check_pending = False
 
     def _is_run(self, record: SessionRecord) -> bool:
         """Tell whether this run of the job is still the present one: each has a token of its own."""

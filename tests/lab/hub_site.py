@@ -62,13 +62,18 @@ MakeHub = Callable[..., AbstractContextManager[Site]]
 
 @contextmanager
 def running_hub(lab: Lab, *, config: str = "", site: Mapping[str, object] | None = None) -> Iterator[Site]:
-    """Run a hub on the lab's head; `config` is appended before configure(), `site` replaces keys of site.yaml."""
+    """Run a hub on the lab's head.
+
+    `config` is appended before configure(), `site` replaces keys of site.yaml, or takes them away (None).
+    """
     hub = LabHub(lab, CONFIG)
     for home in (lab.root / "home").iterdir():
         shutil.rmtree(home / ".sgehub", ignore_errors=True)  # of other tests' sessions
     raw = yaml.safe_load((CONFIG / "site.yaml").read_text())
     for key, value in (site or {}).items():
         raw[key] = {**raw.get(key, {}), **value} if isinstance(value, Mapping) else value
+        if value is None:
+            del raw[key]
     text = (
         (CONFIG / "jupyterhub_config.py").read_text().replace("# Everything else", f"{config}\n# Everything else")
     )

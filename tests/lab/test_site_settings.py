@@ -37,7 +37,12 @@ def test_ports_are_those_of_the_range(make_hub: MakeHub):
     queue = {"cores": 4, "memory": "4G", "gpus": 1, "runtime": "01:00:00"}
     with make_hub(
         config="c.JupyterHub.named_server_limit_per_user = 5",
-        site={"session": {"ports": [25000, 25001]}, "queues": {"gpu.q": queue}, "defaults": {"queue": "gpu.q"}},
+        site={
+            "session": {"ports": [25000, 25001]},
+            "queues": {"gpu.q": queue},
+            "defaults": {"queue": "gpu.q"},
+            "presets": None,  # those of the sample want more than this queue has
+        },
     ) as site:
         alice = site.person("alice")
         for server in ("", "second"):
