@@ -40,8 +40,10 @@ if what in ("hang", "deaf"):
     sys.stdout.write("7\\n"); sys.stdout.flush()
     note("pid", str(os.getpid())); time.sleep(600)
 if what == "litter":
-    if os.fork() == 0:
-        note("pid", str(os.getpid())); time.sleep(600)
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    note("pid", str(child))  # by the parent: the child may be ended before it has written a word
     print("8"); sys.exit(0)
 if what == "early":
     os.close(0); print("9"); sys.exit(0)
