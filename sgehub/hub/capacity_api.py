@@ -17,9 +17,11 @@ from sgehub.errors import RequestRefusedError
 from sgehub.hub.capacity import REST, Snapshot
 from sgehub.hub.service import ClusterService
 from sgehub.model.capacity import Amount, Capacity, Largest, QueueCapacity, starts_now
+from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest, parse_request
 from sgehub.model.units import MULTIPLIERS
+from sgehub.model.wish import listed
 
 PATIENCE: Final = 3.0  # seconds that an answer to the page waits for one of Grid Engine
 SCOPE: Final = "servers"  # who may open somebody's form has it for that person
@@ -137,7 +139,7 @@ def _hosts(queue: QueueCapacity) -> str:
         return "no host here"
     if queue.usable == queue.hosts:
         return ""
-    return f"{queue.usable or 'none'} of {count(queue.hosts, 'host')} in service"
+    return f"{queue.usable or 'none'} of {counted(queue.hosts, 'host')} in service"
 
 
 def _free(one: Amount, words: Any) -> str:
@@ -161,17 +163,12 @@ def _words(one: Largest | None, *, gpus: bool) -> dict[str, Any] | None:
 
 def resources(cores: int, memory: int | None, gpus: int | None) -> str:
     """Say an amount of everything; what is None is left out."""
-    parts = [count(cores, "core")]
+    parts = [counted(cores, "core")]
     if memory is not None:
         parts.append(f"{size(memory)} of memory")
     if gpus is not None:
-        parts.append(count(gpus, "GPU"))
-    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])} and {parts[-1]}"  # noqa: PLR2004 - a list needs commas
-
-
-def count(number: int, noun: str) -> str:
-    """Return "1 core", "2 cores"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        parts.append(counted(gpus, "GPU"))
+    return listed(parts)
 
 
 def size(number: int) -> str:

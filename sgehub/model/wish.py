@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sgehub.model.judging import fitting_queues
+from sgehub.model.judging import counted, fitting_queues
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import MULTIPLIERS, Memory
@@ -53,10 +53,9 @@ class Wish:
     @property
     def words(self) -> str:
         """The request as people say it."""
-        cores, gpus = self.request.cores, self.request.gpus
-        parts = [f"{cores} core{'' if cores == 1 else 's'}", f"{self.request.memory} of memory"]
-        parts += [f"{gpus} GPU{'' if gpus == 1 else 's'}"] if gpus else []
-        return listed(parts)
+        gpus = self.request.gpus
+        parts = [counted(self.request.cores, "core"), f"{self.request.memory} of memory"]
+        return listed([*parts, counted(gpus, "GPU")] if gpus else parts)
 
 
 def readable(size: int) -> str:
