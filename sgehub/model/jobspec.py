@@ -46,7 +46,7 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
         slots=request.cores,
         pe=(request.pe or policy.parallel_environment[0]) if request.cores > 1 else None,
         resources=tuple(_resources(request, policy)),
-        queue=_queues(request, policy),
+        queue=",".join(named_queues(request, policy)) or None,
         project=request.project,
         home=home,
         log=log,
@@ -57,16 +57,14 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
     )
 
 
-def _queues(request: ResourceRequest, policy: SitePolicy) -> str | None:
+def named_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
     """Return the queues that the job names: all that it fits in, none where resources alone are to decide.
 
     Resources know nothing of a project that may use some queues only: its jobs name them.
     """
     project = policy.projects.get(request.project or "")
     bound = request.queue is not None or (project is not None and project.queues is not None)
-    if not bound and not policy.name_queues:
-        return None
-    return ",".join(fitting_queues(request, policy)) or None
+    return fitting_queues(request, policy) if bound or policy.name_queues else ()
 
 
 def memory_limit(request: ResourceRequest, policy: SitePolicy) -> Memory:

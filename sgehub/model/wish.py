@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sgehub.model.judging import counted, fitting_queues
+from sgehub.model.jobspec import named_queues
+from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import MULTIPLIERS, Memory
@@ -29,8 +30,7 @@ class Wish:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that the job names, none where resources alone are to decide."""
-        named = self.request.queue is not None or self.policy.name_queues
-        return fitting_queues(self.request, self.policy) if named else ()
+        return named_queues(self.request, self.policy)
 
     def noun(self, name: str) -> str:
         """Return the form's word for a complex."""
