@@ -6,7 +6,8 @@ is allowed, as near as possible, and every field that had to change is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,31 +33,19 @@ def clamped(options: Mapping[str, object], policy: SitePolicy) -> tuple[Resource
     """Return the nearest request that may be asked for, or be left open as a project may, and what has changed."""
     base = policy.defaults.as_options()
     wished = {name: options[name] for name in options if isinstance(name, str)}
-    found = _judged({**_readable(wished, base), **policy.locked}, policy)
+    read = dict(_read_each(wished, base))
+    found = _judged({**{name: wished[name] for name in read}, **policy.locked}, policy)
     now = found.as_options()
     compared = [name for name in wished if name in base or name.startswith(EXTRA)]
     changes = (Change(name, echo(_text(wished[name]))[1:-1], _text(now.get(name))) for name in compared)
-    return found, tuple(one for one in changes if _text(_read(one.field, wished, base)) != one.now)
+    return found, tuple(one for one in changes if _text(read.get(one.field, wished[one.field])) != one.now)
 
 
-def _readable(wished: Mapping[str, object], base: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields that can be read at all, each by itself."""
-    return {name: value for name, value in wished.items() if _reads({name: value}, base)}
-
-
-def _reads(raw: Mapping[str, object], base: Mapping[str, object]) -> bool:
-    try:
-        parse_request(raw, base)
-    except RequestRefusedError:
-        return False
-    return True
-
-
-def _read(name: str, wished: Mapping[str, object], base: Mapping[str, object]) -> object:
-    """Return a wish as it would be stored ("2g" and "2000000000" are the same), or as it came."""
-    if not _reads({name: wished[name]}, base):
-        return wished[name]
-    return parse_request({name: wished[name]}, base).as_options().get(name)
+def _read_each(wished: Mapping[str, object], base: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the fields that can be read, each by itself, as they would be stored: "2g" is "2000000000"."""
+    for name, value in wished.items():
+        with suppress(RequestRefusedError):
+            yield name, parse_request({name: value}, base).as_options().get(name)
 
 
 def _text(value: object) -> str:
@@ -81,7 +70,7 @@ def _judged(fields: Mapping[str, Any], policy: SitePolicy) -> ResourceRequest:
     for one in (within, policy.defaults):
         if not wrong_defaults(one, policy):
             return one
-    return _least(policy)
+    return parse_request(policy.locked, least)  # even the defaults are closed to this person
 
 
 def _is_gone(name: str, policy: SitePolicy) -> bool:
@@ -109,8 +98,3 @@ def _within(fields: Mapping[str, Any], policy: SitePolicy) -> dict[str, Any]:
         "runtime": max(policy.shortest_runtime, min(wish.runtime, limits.runtime)),
         "queue": wish.queue if wish.queue in policy.queues else None,
     }
-
-
-def _least(policy: SitePolicy) -> ResourceRequest:
-    """Return the least that a session can be, for people to whom even the defaults are closed."""
-    return parse_request(policy.locked, least_options(policy))
