@@ -7,8 +7,8 @@ only as far as the table allows: a session that is killed says nothing, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -117,11 +117,17 @@ class Reports(Following):
             self.give_up(record, why, grace=END_GRACE)
             self.service.spawn(starting.learn_why(self, record))  # type: ignore[arg-type] # it is part of one
             resuming.mind(self)  # type: ignore[arg-type] # it is part of one
-            self._check_pending = True  # so that nobody makes the route again until JupyterHub calls it stopping
-            try:
+            with self._without_route():  # until JupyterHub calls it stopping
                 await self.poll_and_notify()
-            finally:
-                self._check_pending = False
+
+    @contextmanager
+    def _without_route(self) -> Iterator[None]:
+        """Let nobody make the route meanwhile: JupyterHub makes those of servers that are ready."""
+        self._check_pending = True
+        try:
+            yield
+        finally:
+            self._check_pending = False
 
     def _is_run(self, record: SessionRecord) -> bool:
         """Tell whether this run of the job is still the present one: each has a token of its own."""
@@ -140,15 +146,12 @@ class Reports(Following):
         Both may overlap: 8.1.9 ends the old run seconds after the new one has begun elsewhere.
         """
         service, known = self.service, False
-        self._check_pending = True  # so that nobody makes the route again meanwhile
-        try:
+        with self._without_route():
             await self.user.settings["proxy"].delete_user(self.user, self.name)
             if not routeless.done():
                 routeless.set_result(None)
             with suppress(asyncio.TimeoutError, NoAnswerError):
                 known = await asyncio.wait_for(self._is_known(record), RERUN_LOOK)
-        finally:
-            self._check_pending = False
         if not self._is_run(record):
             # The watch was quicker, and could not start anew what was being judged.
             if self.is_present(record) and self.ready:
