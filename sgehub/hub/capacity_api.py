@@ -16,6 +16,7 @@ from tornado import web
 from sgehub.errors import RequestRefusedError
 from sgehub.hub.capacity import REST, Snapshot
 from sgehub.hub.service import ClusterService
+from sgehub.model.asking import preset_request
 from sgehub.model.capacity import Amount, Capacity, Largest, QueueCapacity, starts_now
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
@@ -107,10 +108,9 @@ def held(sessions: Iterator[tuple[ResourceRequest | None, bool]]) -> dict[str, A
 
 def presets(policy: SitePolicy, capacity: Capacity) -> dict[str, str]:
     """Say of each preset whether it could start now, nothing where that is not known."""
-    base = policy.defaults.as_options()
     words = {True: "Could start now.", False: "Would wait now.", None: ""}
     return {
-        name: words[starts_now(policy, capacity, parse_request({**one.request, **policy.locked}, base))]
+        name: words[starts_now(policy, capacity, preset_request(policy, one))]
         for name, one in policy.presets.items()
     }
 

@@ -17,10 +17,11 @@ from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnviron
 from sgehub.gridengine.parse_qsub import Verification
 from sgehub.hub import form, fragments, surroundings
 from sgehub.hub.engines import cluster_of
+from sgehub.model.asking import preset_request
 from sgehub.model.jobspec import resolve
 from sgehub.model.judging import violations
 from sgehub.model.policy import SitePolicy
-from sgehub.model.request import ResourceRequest, parse_request
+from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import ComplexSite
 from sgehub.model.units import Duration, Memory
 
@@ -224,8 +225,7 @@ def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceReque
     """Yield the defaults, the presets, and the most of each queue, with their keys; None if no request fits."""
     yield ("defaults",), next(_allowed([policy.defaults], policy), None)
     for name, preset in policy.presets.items():
-        request = parse_request(preset.request, policy.defaults.as_options())
-        yield ("presets", name), next(_allowed([request], policy), None)
+        yield ("presets", name), next(_allowed([preset_request(policy, preset)], policy), None)
     for name, limits in policy.queues.items():
         each = limits.memory.bytes // (limits.cores * 1024) * 1024  # a share is rounded up to whole K
         most = {"cores": limits.cores, "memory": Memory(each * limits.cores), "runtime": limits.runtime}

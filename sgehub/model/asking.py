@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model.judging import violations, wrong_defaults
 from sgehub.model.request import EXTRA, ResourceRequest, echo, parse_request
+from sgehub.model.sitechoices import PresetSite
 
 if TYPE_CHECKING:
     from sgehub.model.policy import SitePolicy
@@ -48,6 +49,11 @@ def fresh(policy: SitePolicy, defaults: Mapping[str, object]) -> ResourceRequest
     if found := wrong_defaults(request, policy):
         raise RequestRefusedError(found)
     return request
+
+
+def preset_request(policy: SitePolicy, preset: PresetSite) -> ResourceRequest:
+    """Return what a preset of the site asks for where nothing else is named; locked fields stay locked."""
+    return parse_request({**preset.request, **policy.locked}, policy.defaults.as_options())
 
 
 def _of_preset(policy: SitePolicy, name: object, found: list[Violation]) -> Mapping[str, object]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from sgehub.model.asking import preset_request
 from sgehub.model.clamping import clamped
 from sgehub.model.consistency import CHOICES
 from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
-from sgehub.model.sitechoices import PresetSite
 from sgehub.model.siteparts import Most, Rule
 
 
@@ -49,7 +49,11 @@ def refitted(policy: SitePolicy, wished: Mapping[str, object]) -> SitePolicy:
     with_locked = policy.model_copy(update={"defaults": parse_request(policy.locked, base)})
     defaults, _ = clamped({**base, **wished}, with_locked)
     fitting = with_locked.model_copy(update={"defaults": defaults})
-    presets = {name: one for name, one in policy.presets.items() if _fits(one, fitting)}
+    presets = {
+        name: one
+        for name, one in policy.presets.items()
+        if not wrong_defaults(preset_request(fitting, one), fitting)
+    }
     return fitting.model_copy(update={"presets": presets})
 
 
@@ -60,8 +64,3 @@ def _last(rules: Sequence[Rule], key: str) -> Any:
 
 def _only(choices: Mapping[str, Any], named: Collection[str] | None) -> dict[str, Any]:
     return {name: one for name, one in choices.items() if named is None or name in named}
-
-
-def _fits(preset: PresetSite, policy: SitePolicy) -> bool:
-    request = parse_request({**preset.request, **policy.locked}, policy.defaults.as_options())
-    return not wrong_defaults(request, policy)
