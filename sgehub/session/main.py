@@ -44,6 +44,7 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.01, 0.2
 _OVERLAP_SECONDS = 5.0  # in which a run that Grid Engine takes off its host learns that; the file is not for it
 _NEWER_SECONDS = 60.0  # until the hub has written a launch file for this run
 _NEWER_LOOK = 0.5
+_REFUSALS = 3  # of another run, until it believes them: the hub may be stopped while it waits for the newer file
 _DISOWNED_LOOK = 5.0  # between looks for the launch file of a run that the hub has accepted and refuses now
 _SHARE = 0.02  # of a processor, for looking whether the server listens
 _HUBS = ("JUPYTERHUB_", "JPY_")  # of another session, perhaps the one this job was submitted in
@@ -96,14 +97,15 @@ class Session:
     wakeups: Wakeups
     guard: Guard
     inherited: Mapping[str, str]
-    newer: Launch | None = None  # what the hub has written since, for this very run
+    newer: Launch | None = None  # what to begin once more with
+    refusals: int = 0
 
     def forget(self) -> None:
         """Remove the launch file."""
         remove_launch(self.path, self.launch.file)
 
     def run(self) -> int:
-        """Start the server, once more if its secrets were those of a run before; return the job's exit code."""
+        """Start the server, once more if its secrets may be those of a run before; return the job's exit code."""
         code = self._start()
         while self.newer is not None:
             self.guard.begin_anew(self.newer)
@@ -212,11 +214,12 @@ class Session:
         """End the server, and wait for newer secrets if Grid Engine runs this job again.
 
         A run that ended before it reached the hub leaves its own behind, and the hub replaces them as soon as it
-        sees the run after it.
+        sees the run after it. One that is stopped meanwhile does so later: it is asked once more.
         """
         then = "waiting for the hub to write its launch file anew" if self._again else "it ends"
         self.log.say(f"the hub has refused this session (HTTP {status}); {then}.")
         server.end()
+        self.refusals += 1
         if self._again:
             self.newer = self._await_newer()
         if self.newer is not None:
@@ -230,7 +233,10 @@ class Session:
             if waited > _OVERLAP_SECONDS and (newer := newer_launch(self.path, self.launch)) is not None:
                 return newer
             self.wakeups.wait(_NEWER_LOOK)
-        return None
+        if self.wakeups.ending or self.refusals >= _REFUSALS:
+            return None
+        self.log.say("the hub has written no other launch file; asking it once more.")
+        return self.launch
 
     def _end(self, server: Server) -> int:
         """End the server because of a signal. The hub is told before the port is free.

@@ -13,6 +13,7 @@ PAUSES: Final = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds between reports that n
 REFUSED: Final = 60.0  # seconds until a session that the hub has known before asks a hub that refuses it again
 PATIENCE: Final = 180  # looks, a second each, for the launch file of another run
 OVERLAP, NEWER = 5.0, 60.0  # seconds from when, and until when, a refused run looks for a newer launch file
+REFUSALS: Final = 3  # of a run that is not the first, until it gives up
 DISOWNED = 5.0  # seconds between looks for a newer launch file of a run that was accepted and is refused now
 KEEPALIVE: Final = 120.0  # seconds after which a kernel gives a silent connection up
 
@@ -34,6 +35,7 @@ class Session:
         self._reporting = False
         self._tries = 0
         self._waits = 0
+        self._refusals = 0
 
     @property
     def address(self) -> str:
@@ -129,6 +131,7 @@ class Session:
     def _refused(self, status: int) -> None:
         """End, or begin once more with what the hub writes for this run: the secrets were those of one before."""
         self.serving = False
+        self._refusals += 1
         if self.job.runs:
             until = self._cluster.clock.now + NEWER
             self._cluster.after(OVERLAP, lambda: self._look_for_newer(until, status))
@@ -142,13 +145,16 @@ class Session:
     def _look_for_newer(self, until: float, status: int) -> None:
         if self.over or self.job.over:
             return
-        newer = self.job.launch
-        if newer is not None and newer is not self.launch:
+        newer = self.job.launch if self.job.launch is not self.launch else None
+        late = self._cluster.clock.now > until
+        if newer is None and late and self._refusals < REFUSALS:
+            newer = self.launch  # once more: the hub may have been stopped meanwhile
+        if newer is not None:
             self.launch = newer
             self.accepted = self.disowned = self._reporting = False
             self.port += 5
             self._cluster.after(SERVER_START, self.listen)
-        elif self._cluster.clock.now > until:
+        elif late:
             self._given_up(status)
         else:
             self._cluster.after(1.0, lambda: self._look_for_newer(until, status))

@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what sessions bind, on ports nobody else uses
 TOKEN, COOKIE = "tok-3f9a1c-secret", "oauth-77b2-secret"
+AGAIN = {"RESTARTED": "1"}  # what Grid Engine tells a run that is not the first; qsub(1)
 
 # What stands in the place of jupyterhub-singleuser. The first word says how it behaves.
 SERVER = """
@@ -67,6 +68,8 @@ print("listening", flush=True)
 while True:
     time.sleep(600)
 """
+
+QUICK = "import sys; from sgehub.session import main; main.{} = 1.0; sys.exit(main.main())"
 
 
 class Hub:
@@ -200,8 +203,8 @@ class Job:
         draft.write_text(json.dumps(self.data(*how, **fields)))
         draft.rename(self.launch)
 
-    def start(self, *how: str, environment=(), **fields) -> subprocess.Popen[bytes]:
-        """Start the session; without words there is no launch file."""
+    def start(self, *how: str, environment=(), quick="", **fields) -> subprocess.Popen[bytes]:
+        """Start the session; without words there is no launch file. `quick` names a time-out to be a second."""
         if how or fields:
             self.write(*how, **fields)
         outer = {
@@ -211,8 +214,9 @@ class Job:
             **dict(environment),
         }
         with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as out:
+            program = ["-c", QUICK.format(quick)] if quick else ["-m", "sgehub.session"]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sgehub.session", str(self.launch)], stdout=out, stderr=out, env=outer
+                [sys.executable, *program, str(self.launch)], stdout=out, stderr=out, env=outer
             )
         return self.process
 

@@ -15,7 +15,7 @@ import pytest
 from sgehub.session.guard import Duty
 from sgehub.session.ports import Hold, held, is_free
 
-from .conftest import EVERYWHERE, alive, until
+from .conftest import AGAIN, EVERYWHERE, alive, until
 
 NEWER = "tok-of-this-run"
 
@@ -144,7 +144,7 @@ def test_a_session_that_is_killed_before_its_server_listens_is_reported(job, hub
 def test_a_session_that_is_killed_after_it_began_anew_is_reported_with_the_newer_secrets(job, hub):
     """Those of the run before are worth nothing; the guard hears the newer ones where nobody else does."""
     hub.answers["/port"] = [403, 503]
-    job.start("listen", environment={"RESTARTED": "1"}.items())
+    job.start("listen", environment=AGAIN)
     until(lambda: "waiting for the hub to write its launch file anew" in job.text())
     job.write("listen", token=NEWER)
     until(lambda: len(hub.bodies("/port")) > 1)

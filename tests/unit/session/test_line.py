@@ -9,9 +9,8 @@ import time
 import psutil
 import pytest
 
-from .conftest import TOKEN, alive, until
+from .conftest import AGAIN, TOKEN, alive, until
 
-AGAIN = {"RESTARTED": "1"}.items()
 NEWER = "tok-of-this-run"
 LOOK = 5.0  # seconds between looks of a session that is refused after it was accepted
 
@@ -162,7 +161,7 @@ def test_the_server_does_not_hold_the_line(job, hub):
 
 def test_a_job_that_runs_again_waits_for_its_launch_file(job, hub):
     """Its first run has removed it; the hub writes another one. The log says so once."""
-    job.start(environment={"RESTARTED": "1"})
+    job.start(environment=AGAIN)
     until(lambda: "Grid Engine runs this job again; waiting for the hub" in job.text())
     time.sleep(1)
     assert job.process.poll() is None
@@ -173,7 +172,7 @@ def test_a_job_that_runs_again_waits_for_its_launch_file(job, hub):
 
 def test_a_job_that_waits_for_its_launch_file_can_be_deleted(job):
     """Nothing has begun that would have to end cleanly."""
-    job.start(environment={"RESTARTED": "1"})
+    job.start(environment=AGAIN)
     until(lambda: "runs this job again" in job.text())
     job.process.send_signal(signal.SIGUSR2)
     assert job.end(2) == -signal.SIGUSR2

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from .conftest import COOKIE, TOKEN, alive, holder, until
+from .conftest import AGAIN, COOKIE, TOKEN, alive, holder, until
 
 
 def test_the_port_of_the_listening_server_is_reported(job, hub):
@@ -169,7 +169,7 @@ def test_a_refusal_ends_the_session(job, hub, status):
 def test_a_run_with_the_secrets_of_one_before_begins_once_more_with_its_own(job, hub):
     """A run that never reached the hub leaves its launch file, which the hub replaces when it sees this one."""
     hub.answers["/port"] = [403, 200]
-    job.start("listen", environment={"RESTARTED": "1"}.items())
+    job.start("listen", environment=AGAIN)
     until(lambda: "waiting for the hub to write its launch file anew" in job.text())
     until(lambda: not alive(job.notes("pid")[0]))
     job.write("listen", token="tok-of-this-run")
@@ -184,10 +184,28 @@ def test_a_run_with_the_secrets_of_one_before_begins_once_more_with_its_own(job,
     assert hub.bodies("/end") == [{"exit_code": 143}]
 
 
+def test_a_refused_run_asks_again_when_the_hub_writes_nothing_and_then_ends(job, hub):
+    """The hub may have been stopped before it saw this run; one that says no three times means it."""
+    hub.answers["/port"] = [409, 503, 200]
+    job.start("listen", environment=AGAIN, quick="_NEWER_SECONDS")
+    until(lambda: len(hub.bodies("/port")) == 3)
+    assert job.text().count("the hub has written no other launch file; asking it once more.") == 1
+    until(lambda: not job.launch.exists())
+    assert [alive(pid) for pid in job.notes("pid")] == [False, True]
+    job.process.send_signal(signal.SIGTERM)
+    assert job.end() == 0
+    hub.posts.clear()
+    hub.answers["/port"] = [409]
+    job.start("listen", environment=AGAIN, quick="_NEWER_SECONDS")
+    assert job.end() == 1
+    assert [path for path, _, _ in hub.posts] == ["/port"] * 3 + ["/end"]
+    assert len(job.notes("pid")) == 5
+
+
 def test_a_refused_run_that_waits_for_its_secrets_can_be_ended(job, hub):
     """Grid Engine ends the run that overlaps with the next one: what the hub writes then is not for it."""
     hub.answers["/port"] = [403]
-    job.start("listen", environment={"RESTARTED": "1"}.items())
+    job.start("listen", environment=AGAIN)
     until(lambda: "waiting for the hub to write its launch file anew" in job.text())
     job.write("listen", token="tok-of-the-next-run")
     time.sleep(1)
