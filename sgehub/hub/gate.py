@@ -7,7 +7,7 @@ A part of SGESpawner that knows requests and JupyterHub's hooks for them, and no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jupyterhub.utils import url_escape_path, url_path_join
@@ -20,7 +20,7 @@ from sgehub.hub.offered import as_text
 from sgehub.hub.refusals import LinkOpened, RequestRefused, as_failure
 from sgehub.hub.service import ClusterService
 from sgehub.hub.verdict import ADDRESS
-from sgehub.model.asking import fresh
+from sgehub.model.asking import check_defaults
 from sgehub.model.clamping import clamped
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
@@ -113,7 +113,7 @@ class Gate:
         return request
 
     def _judge(self, raw: object) -> ResourceRequest:
-        return self.policy.parse(raw, compat.request_defaults(self))
+        return self.policy.parse(raw, self._fresh())
 
     async def get_options_form(self) -> str:
         """Return the form, filled with what was typed a moment ago, else with the last accepted request.
@@ -122,7 +122,7 @@ class Gate:
         """
         await self.service.people.learn(self.user.name)
         policy = self.policy
-        fresh = self._fresh()
+        fresh = self._fresh(self.log.error)
         last, changes = clamped({**fresh, **self.accepted}, policy)
         address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, url_escape_path(self.name))
         return form.render(
@@ -144,13 +144,19 @@ class Gate:
         """How the last session of this server ended, as the pages say it."""
         return Ended.read(self.ended, self.service.clock())
 
-    def _fresh(self) -> dict[str, Any]:
-        """Return what the form begins with; the site's file alone decides where `req_*` do not fit it."""
+    def _fresh(self, say: Callable[..., None] | None = None) -> dict[str, Any]:
+        """Return what counts where nothing is named: `req_*`, made to fit what this person may ask for.
+
+        Where they do not fit the site's file, it alone decides, and `say` hears why.
+        """
+        wished, own = compat.request_defaults(self), self.policy
         try:
-            return fresh(self.policy, compat.request_defaults(self)).as_options()
+            check_defaults(self.service.policy, wished)
         except RequestRefusedError as error:
-            self.log.error("The req_* settings of the spawner are not allowed by %s: %s", self.site, error)  # noqa: TRY400 - the sentence says it all
-            return self.policy.defaults.as_options()
+            if say is not None:
+                say("The req_* settings of the spawner are not allowed by %s: %s", self.site, error)
+            return own.defaults.as_options()
+        return clamped({**own.defaults.as_options(), **wished}, own)[0].as_options()
 
     def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
         """Read and judge the posted form at once: a later refusal would never come back to it."""

@@ -40,15 +40,14 @@ def asked(policy: SitePolicy, raw: object, defaults: Mapping[str, object]) -> Re
     return request
 
 
-def fresh(policy: SitePolicy, defaults: Mapping[str, object]) -> ResourceRequest:
-    """Return what the form begins with under the caller's defaults; what people have to choose may be open.
+def check_defaults(policy: SitePolicy, defaults: Mapping[str, object]) -> None:
+    """Refuse a caller's defaults that nobody may ask for; what people have to choose may be open.
 
     Raises RequestRefusedError.
     """
     request = parse_request(policy.locked, {**policy.defaults.as_options(), **defaults})
     if found := wrong_defaults(request, policy):
         raise RequestRefusedError(found)
-    return request
 
 
 def preset_request(policy: SitePolicy, preset: PresetSite) -> ResourceRequest:

@@ -10,7 +10,7 @@ from sgehub.hub.refusals import RequestRefused
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.request import FIELDS
 from sgehub.model.sitechoices import EnvironmentSite, ExtraField, InterfaceSite, MailSite, PresetSite
-from sgehub.model.siteparts import ProjectSite
+from sgehub.model.siteparts import Most, ProjectSite, Rule
 from tests.unit.hub.gate_rig import spawner_of
 
 WITH_ALL: dict[str, Any] = {
@@ -144,3 +144,16 @@ async def test_a_form_in_which_a_project_has_to_be_chosen_is_no_error(caplog):
     spawner.req_memory = "3000G"
     assert 'value="2G"' in await spawner.get_options_form()
     assert "The req_* settings of the spawner are not allowed" in caplog.text
+
+
+async def test_settings_of_the_spawner_are_made_to_fit_a_rule(caplog):
+    """Who names nothing gets the nearest that the rule allows, by every way in, and no log speaks of it."""
+    spawner = spawner_of(rules=[Rule(people=["alice"], most=Most(cores=2, memory="3G"))])
+    spawner.req_memory, spawner.req_nprocs = "6G", "4"
+    page = await spawner.get_options_form()
+    assert 'value="3G"' in page
+    spawner.user_options = {"runtime": "1:0:0"}
+    request = spawner.accept()
+    assert (request.cores, str(request.memory)) == (2, "3G")
+    assert await refusals(spawner, {"memory": "6G"})
+    assert not caplog.records
