@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from sgehub.errors import SgehubError
+from sgehub.errors import RequestRefusedError, SgehubError
 from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment
 from sgehub.hub.news import heard
+from sgehub.model.asking import check_defaults
 from sgehub.model.narrowing import refitted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.siteparts import Most
@@ -118,6 +119,10 @@ class ClusterLimits:
                         name,
                         _words(most),
                     )
+            try:
+                check_defaults(now, {})
+            except RequestRefusedError as error:
+                self._log.error("What the site's file locks is more than the cluster allows: %s", error)
             holder.adopt(holder.policy)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model.judging import least_options, wrong_defaults
 from sgehub.model.request import EXTRA, ResourceRequest, parse_request
-from sgehub.model.siteparts import Limits, Most, error_at
+from sgehub.model.siteparts import Limits, Most, Rule, error_at
 
 if TYPE_CHECKING:
     from pydantic_core import PydanticCustomError
@@ -84,6 +84,19 @@ def _rules_narrow(policy: SitePolicy) -> None:
             only, chosen = getattr(rule, key), locked.get(field)
             if only is not None and chosen and chosen not in only:
                 raise error_at(key, f"it leaves out {chosen}, at which {field} is locked.", *where)
+        _locked_fits(policy, rule, locked, *where)
+
+
+def _locked_fits(policy: SitePolicy, rule: Rule, locked: Mapping[str, object], *where: str) -> None:
+    """Find what is locked beyond the rule's own maxima: whoever it holds for could start nothing."""
+    queues = {
+        name: one.under(rule.most) for name, one in policy.queues.items() if name in (rule.queues or policy.queues)
+    }
+    under = policy.model_copy(update={"queues": queues})
+    for one in wrong_defaults(parse_request(locked, least_options(under)), under):
+        if one.field in locked:
+            key = "locked" if one.field in rule.locked else "most"
+            raise error_at(one.field, f"{one.message} It is locked at {locked[one.field]}.", *where, key)
 
 
 def _locked_can_be(policy: SitePolicy) -> None:

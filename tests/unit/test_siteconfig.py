@@ -186,6 +186,14 @@ ADDED = [
     ("rules: [{locked: {cores: x}}]", 'rules.0.locked.cores: "x" is not a whole number. Write digits only'),
     ("rules: [{locked: {cores: 99}}]", "rules.0.locked.cores: At most 16 cores."),
     (
+        "rules: [{most: {cores: 2}, locked: {cores: 4}}]",
+        "rules.0.locked.cores: At most 2 cores. It is locked at 4.",
+    ),
+    (
+        "rules: [{most: {memory: 1G}}]\nlocked: {memory: 2G}",
+        "rules.0.most.memory: At most 1G of memory. It is locked at 2G.",
+    ),
+    (
         "rules: [{queues: [long.q], locked: {queue: gpu.q}}]",
         "rules.0.queues: it leaves out gpu.q, at which queue is",
     ),

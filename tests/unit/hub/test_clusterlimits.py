@@ -83,8 +83,8 @@ class Cluster:
 class Holder:
     """Works by a policy."""
 
-    def __init__(self) -> None:
-        self.policy, self.adopted = site(), 0
+    def __init__(self, **changes: object) -> None:
+        self.policy, self.adopted = site(**changes), 0
 
     def adopt(self, policy: SitePolicy) -> None:
         """Count."""
@@ -109,6 +109,17 @@ async def test_what_has_changed_is_adopted_and_said_once(caplog: pytest.LogCaptu
         "Queue short.q: the cluster itself allows 64 slots and 30 minutes, less than the site's file says.",
         "The cluster's own limits are not known (no answer); those known before hold.",
     ]
+
+
+async def test_a_lock_beyond_the_clusters_own_limits_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody could start anything, and the site's file alone does not show why."""
+    locked = {"runtime": "00:30:00"}
+    holder = Holder(locked=locked, defaults={**BASE["defaults"], **locked})
+    tight = Cluster(*(queue(name, h_rt="00:20:00") for name in holder.policy.queues))
+    await ClusterLimits(tight, logging.getLogger("test")).ask(holder)
+    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert said.startswith("What the site's file locks is more than the cluster allows: ")
+    assert "At most 00:20:00" in said
 
 
 async def test_a_cluster_that_allows_more_changes_nothing() -> None:
