@@ -40,27 +40,54 @@ FILE: Final = "(a file)"
 class _Typed:
     """What was typed in the request that is being answered, cut to what is shown, and what is wrong with it."""
 
+    server: str
     values: Mapping[str, str]
     lengths: Mapping[str, int]
     violations: tuple[Violation, ...]
 
 
+@dataclass(slots=True)
+class _Request:
+    """What one HTTP request has brought."""
+
+    typed: _Typed | None = None
+
+
 # JupyterHub renders a refused form from the person's *default* server, without values, handler or error, but in
-# the same task as the refusal. Every request is a task of its own, so that this ends with the request.
-_typed: ContextVar[_Typed | None] = ContextVar("sgehub_typed", default=None)
+# the same task as the refusal. Every request is a task of its own, so that this ends with the request. What a hook
+# returns may be awaited in a further task, with a copy of the context: it changes what `begin` has put here.
+_request: ContextVar[_Request | None] = ContextVar("sgehub_request", default=None)
 
 
-def remember(values: Mapping[str, str], violations: tuple[Violation, ...] = ()) -> None:
-    """Hand what was typed, and why it was refused, to `render` in the same task."""
+def begin() -> None:
+    """Forget what was typed; to be called in the task that will call `render`."""
+    _request.set(_Request())
+
+
+def remember(server: str, values: Mapping[str, str], violations: tuple[Violation, ...] = ()) -> None:
+    """Hand what was typed for a server, and why it was refused, to `render` in the task that called `begin`."""
+    request = _request.get()
+    if request is None:
+        _request.set(request := _Request())
     shown = (*FIELDS, PRESET)
     kept = {name: value.strip(" ") for name, value in values.items() if name in shown or name.startswith(EXTRA)}
-    _typed.set(
-        _Typed(
-            values={name: _plain(value[:SHOWN_LIMIT]) for name, value in kept.items()},
-            lengths={name: len(value) for name, value in kept.items()},
-            violations=violations,
-        )
+    request.typed = _Typed(
+        server=server,
+        values={name: _plain(value[:SHOWN_LIMIT]) for name, value in kept.items()},
+        lengths={name: len(value) for name, value in kept.items()},
+        violations=violations,
     )
+
+
+def _typed() -> _Typed | None:
+    request = _request.get()
+    return None if request is None else request.typed
+
+
+def server_asked_for(default: str) -> str:
+    """Return the name of the server that the form is about, `default` if nothing was typed."""
+    typed = _typed()
+    return default if typed is None else typed.server
 
 
 def render(
@@ -80,12 +107,12 @@ def render(
     SiteConfigurationError when the site's own template fails.
     """
     fresh = policy.defaults.as_options() if fresh is None else fresh
-    typed = _typed.get()
+    typed = _typed()
     if typed is not None:  # the page answers what was typed: old news, or the same news twice, would hide that
         ended, changes = None, ()
     choices = offered.choices(policy)
     context = {
-        **_values(policy, typed or _Typed({}, {}, ()), defaults),
+        **_values(policy, typed or _Typed("", {}, {}, ()), defaults),
         "shown_limit": SHOWN_LIMIT,
         "policy": policy,
         "most": most(policy),

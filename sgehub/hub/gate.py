@@ -7,8 +7,8 @@ A part of SGESpawner that knows requests and JupyterHub's hooks for them, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from jupyterhub.utils import url_escape_path, url_path_join
 
@@ -25,6 +25,8 @@ from sgehub.model.clamping import clamped
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -124,7 +126,8 @@ class Gate:
         policy = self.policy
         fresh = self._fresh(self.log.error)
         last, changes = clamped({**fresh, **self.accepted}, policy)
-        address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, url_escape_path(self.name))
+        server = url_escape_path(form.server_asked_for(self.name))
+        address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, server)
         return form.render(
             policy,
             last.as_options(),
@@ -158,14 +161,35 @@ class Gate:
             return own.defaults.as_options()
         return clamped({**own.defaults.as_options(), **wished}, own)[0].as_options()
 
-    def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
+    def once_known(self, judge: Callable[[], T]) -> T | Awaitable[T]:
+        """Judge at once if the person's groups are known, else as soon as the account database has said them."""
+        people, person = self.service.people, self.user.name
+        if people.knows(person):
+            return judge()
+
+        async def later() -> T:
+            await people.learn(person)
+            return judge()
+
+        return later()
+
+    def run_options_from_form(self, form_data: Mapping[str, list[str]]) -> Any:
         """Read and judge the posted form at once: a later refusal would never come back to it."""
+        form.begin()
+        return self.once_known(lambda: self._from_form(form_data))
+
+    def _from_form(self, form_data: Mapping[str, list[str]]) -> dict[str, Any]:
         typed = form.posted(form_data, self.policy)
         return self._read(form.counting(typed, self.policy), typed)
 
-    def options_from_query(self, query_data: Mapping[str, list[str]]) -> dict[str, Any]:
+    def options_from_query(self, query_data: Mapping[str, list[str]]) -> Any:
         """Fill the form from a link, and never start anything: any page can make a browser follow a link."""
-        values = form.linked(query_data, self.handler, self.policy)
+        form.begin()
+        handler = self.handler
+        return self.once_known(lambda: self._from_link(query_data, handler))
+
+    def _from_link(self, query_data: Mapping[str, list[str]], handler: Any) -> dict[str, Any]:
+        values = form.linked(query_data, handler, self.policy)
         if values:
             # What the link does not name is judged by the defaults, so that is what the form must show.
             filled = {**as_text(self._fresh()), **values}
@@ -175,9 +199,9 @@ class Gate:
 
     def _read(self, values: dict[str, str], typed: dict[str, str]) -> dict[str, Any]:
         """Judge `values`; the form shows what was `typed`."""
-        form.remember(typed)
+        form.remember(self.name, typed)
         try:
             return self._judge(values).as_options()
         except RequestRefusedError as error:
-            form.remember(typed, error.violations)
+            form.remember(self.name, typed, error.violations)
             raise RequestRefused(error) from None

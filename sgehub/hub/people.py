@@ -64,6 +64,10 @@ class People:
         """Judge by another policy; what is known of people's groups stays."""
         self._policy, self._narrowed = policy, {(): policy}
 
+    def knows(self, person: str) -> bool:
+        """Tell whether `policy_of` can answer without asking the account database."""
+        return not self._policy.rules or person in self._known
+
     async def learn(self, person: str) -> None:
         """Ask for a person's groups without holding anybody up, unless they are known."""
         if self._policy.rules and not self._is_fresh(person):
@@ -73,7 +77,7 @@ class People:
         """Return the policy as it is for this person."""
         if not self._policy.rules:
             return self._policy
-        if person not in self._known:
+        if not self.knows(person):
             self._keep(person, self._groups(person))
         rules = holding(self._policy, person, self._known[person][1])
         if rules not in self._narrowed:

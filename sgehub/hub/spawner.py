@@ -79,7 +79,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
     # traitlets finds defaults in the class itself only, so that this cannot stand in Gate.
     @default("apply_user_options")  # type: ignore[untyped-decorator] # traitlets is untyped here
     def _apply_user_options_default(self) -> Any:
-        return lambda spawner, _options: spawner.accept()
+        return lambda spawner, _options: spawner.once_known(spawner.accept)
 
     # Start
 

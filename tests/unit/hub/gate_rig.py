@@ -21,7 +21,7 @@ SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 
 def spawner_of(server: str = "", **changes: Any) -> SGESpawner:
     """Return a spawner of alice's server; `changes` replace keys of the site's policy."""
-    form._typed.set(None)  # each request of a hub has a context of its own, tests share one
+    form.begin()  # each request of a hub has a context of its own, tests share one
     policy = load_site(Path(SITE)).model_copy(update=changes)
     service = SimpleNamespace(policy=policy, clock=time.time, people=People(policy, time.time))
     settings = {"sgehub_services": {SITE: service}}

@@ -97,7 +97,7 @@ def test_what_is_no_end_is_none(kept: Any) -> None:
 def rendered(ended: Ended | None, *refused: Violation, typed: bool = False) -> Page:
     def work() -> str:
         if typed:
-            form.remember({"cores": "2"}, refused)
+            form.remember("", {"cores": "2"}, refused)
         return form.render(POLICY, POLICY.defaults.as_options(), ended=ended)
 
     return Page(contextvars.copy_context().run(work))

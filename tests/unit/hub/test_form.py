@@ -49,7 +49,7 @@ def rendered(
 ) -> Page:
     def work() -> str:
         if values is not None:
-            form.remember(values, violations)
+            form.remember("", values, violations)
         return form.render(site(**changes), defaults)
 
     return Page(apart(work))
@@ -454,7 +454,7 @@ LOCKED: dict[str, Any] = {
 
 def refused_form(policy: SitePolicy, values: dict[str, str] | None) -> str:
     if values is not None:
-        form.remember(values, (Violation("memory", "No."),))
+        form.remember("", values, (Violation("memory", "No."),))
     return form.render(policy, policy.defaults.as_options())
 
 
@@ -655,9 +655,9 @@ def test_a_large_post_is_refused_quickly(data: dict[str, list[str]]) -> None:
         try:
             POLICY.parse(values)
         except RequestRefusedError as error:
-            form.remember(values, error.violations)
+            form.remember("", values, error.violations)
         else:
-            form.remember(values)
+            form.remember("", values)
         return form.render(POLICY, DEFAULTS)
 
     apart(work)
@@ -677,7 +677,7 @@ async def test_requests_at_the_same_time_do_not_see_each_other() -> None:
     """Each task shows what it remembered itself, whatever others remember between."""
 
     async def request(number: int) -> str:
-        form.remember({"cores": str(number)}, (Violation("cores", f"Not {number}."),))
+        form.remember("", {"cores": str(number)}, (Violation("cores", f"Not {number}."),))
         await asyncio.sleep(0.001 * (number % 3))
         return form.render(POLICY, DEFAULTS)
 
@@ -690,7 +690,7 @@ async def test_nothing_leaks_into_the_next_request() -> None:
     """A connection serves one request after the other, each in a task of its own."""
 
     async def refused() -> str:
-        form.remember({"cores": "0"}, (Violation("cores", "No."),))
+        form.remember("", {"cores": "0"}, (Violation("cores", "No."),))
         return form.render(POLICY, DEFAULTS)
 
     async def opened() -> str:
@@ -704,8 +704,8 @@ def test_a_second_verdict_takes_the_place_of_the_first() -> None:
     """The values are remembered before they are judged, then with what was found."""
 
     def work() -> str:
-        form.remember({"cores": "0"})
-        form.remember({"cores": "0"}, (Violation("cores", "No."),))
+        form.remember("", {"cores": "0"})
+        form.remember("", {"cores": "0"}, (Violation("cores", "No."),))
         return form.render(POLICY, DEFAULTS)
 
     assert Page(apart(work)).reasons() == {"cores": "No."}

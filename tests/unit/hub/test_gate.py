@@ -6,11 +6,14 @@ import asyncio
 import json
 import os
 import pwd
+import threading
 import time
 from datetime import datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from jupyterhub.utils import maybe_future
 
 from sgehub.errors import SubmissionRefusedError
 from sgehub.gridengine.client import Submission
@@ -131,6 +134,45 @@ def test_the_form_is_judged_at_once(spawner):
     with pytest.raises(RequestRefused):
         spawner.run_options_from_form({"cores": ["99"]})
     assert spawner.run_options_from_form({"cores": ["2"]})["cores"] == 2
+
+
+async def test_an_account_database_that_is_slow_holds_nobody_up(spawner):
+    """A person whom the hub has not met is judged as soon as it has answered, and what was typed is not lost."""
+    policy = spawner.service.policy.model_copy(update={"rules": [Rule(groups=["astro"], most=Most(cores=2))]})
+    loop_thread, asked = threading.get_ident(), []
+
+    def slow(person: str) -> frozenset[str]:
+        asked.append((person, threading.get_ident() == loop_thread))
+        time.sleep(0.05)
+        return frozenset({"astro"})
+
+    def post() -> Any:
+        spawner.service.people = People(policy, time.time, slow)
+        return spawner.run_options_from_form({"cores": ["3"], "memory": ["900M"]})
+
+    def link() -> Any:
+        spawner.service.people = People(policy, time.time, slow)
+        return spawner.options_from_query({"cores": ["3"], "memory": ["800M"]})
+
+    for way, typed in [(post, "900M"), (link, "800M")]:
+        with pytest.raises(RequestRefused, match="At most 2 cores"):
+            await maybe_future(way())
+        page = Page(await spawner.get_options_form())
+        assert (page.values()["cores"], page.values()["memory"]) == ("3", typed)
+    spawner.service.people = People(policy, time.time, slow)
+    spawner.user_options = {"cores": 3}
+    with pytest.raises(RequestRefused, match="At most 2 cores"):
+        await spawner._run_apply_user_options(spawner.user_options)
+    assert asked == [("alice", False)] * 3
+
+
+async def test_the_verdict_beside_a_refused_request_is_about_the_server_that_was_asked_for():
+    """JupyterHub renders the form from the default server then."""
+    default, named = spawner_of(), spawner_of("big one")
+    assert "api/sgehub/verdict/alice&quot;" in (await default.get_options_form()).replace('"', "&quot;")
+    with pytest.raises(RequestRefused):
+        named.run_options_from_form({"cores": ["99"]})
+    assert "api/sgehub/verdict/alice/big%20one" in await default.get_options_form()
 
 
 async def test_a_chosen_preset_counts_instead_of_its_fields(spawner):
