@@ -114,8 +114,8 @@ class Gate:
         self.refuse_one_more()
         return request
 
-    def _judge(self, raw: object) -> ResourceRequest:
-        return self.policy.parse(raw, self._fresh())
+    def _judge(self, raw: object, *, unfinished: bool = False) -> ResourceRequest:
+        return self.policy.parse(raw, self._fresh(), unfinished=unfinished)
 
     async def get_options_form(self) -> str:
         """Return the form, filled with what was typed a moment ago, else with the last accepted request.
@@ -193,15 +193,15 @@ class Gate:
         if values:
             # What the link does not name is judged by the defaults, so that is what the form must show.
             filled = {**as_text(self._fresh()), **values}
-            self._read(filled, filled)
+            self._read(filled, filled, unfinished=True)
             raise LinkOpened("The form is filled from the link. Look it over, then press Start.")
         raise LinkOpened("")
 
-    def _read(self, values: dict[str, str], typed: dict[str, str]) -> dict[str, Any]:
+    def _read(self, values: dict[str, str], typed: dict[str, str], *, unfinished: bool = False) -> dict[str, Any]:
         """Judge `values`; the form shows what was `typed`."""
         form.remember(self.name, typed)
         try:
-            return self._judge(values).as_options()
+            return self._judge(values, unfinished=unfinished).as_options()
         except RequestRefusedError as error:
             form.remember(self.name, typed, error.violations)
             raise RequestRefused(error) from None

@@ -168,6 +168,7 @@ async def renew(spawner: SGESpawner, record: SessionRecord, job: Job) -> None:
     Grid Engine runs a job again, on this host or another one, when an administrator reschedules it. The secrets
     of the first run are gone by then, and its token must not be worth anything on the host that was left.
     """
+    await spawner.service.people.learn(record.person)
     if not spawner.is_present(record) or spawner.record != record:
         return
     spawner.log.warning(

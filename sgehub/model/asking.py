@@ -6,7 +6,7 @@ a preset, the person's own words, and the fields that the site has locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from sgehub.errors import RequestRefusedError, Violation
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 PRESET: Final = "preset"  # not a field of a request, but the name of several
 
 
-def asked(policy: SitePolicy, raw: object, defaults: Mapping[str, object]) -> ResourceRequest:
+def asked(
+    policy: SitePolicy, raw: object, defaults: Mapping[str, object], *, unfinished: bool = False
+) -> ResourceRequest:
     """Read and judge a request; see `SitePolicy.parse`."""
+    judge = wrong_defaults if unfinished else violations
     fallback = {**policy.defaults.as_options(), **defaults}
     found: list[Violation] = []
     if isinstance(raw, Mapping):
@@ -32,9 +35,9 @@ def asked(policy: SitePolicy, raw: object, defaults: Mapping[str, object]) -> Re
     try:
         request = parse_request(raw, fallback)
     except RequestRefusedError as error:
-        found.extend((*error.violations, *_further(policy, raw, fallback, error)))
+        found.extend((*error.violations, *_further(policy, raw, fallback, error, judge)))
     if request is not None:
-        found.extend((*_changed(policy, request), *violations(request, policy)))
+        found.extend((*_changed(policy, request), *judge(request, policy)))
     if request is None or found:
         raise RequestRefusedError(tuple(found))
     return request
@@ -66,7 +69,11 @@ def _of_preset(policy: SitePolicy, name: object, found: list[Violation]) -> Mapp
 
 
 def _further(
-    policy: SitePolicy, raw: object, fallback: Mapping[str, object], error: RequestRefusedError
+    policy: SitePolicy,
+    raw: object,
+    fallback: Mapping[str, object],
+    error: RequestRefusedError,
+    judge: Callable[[ResourceRequest, SitePolicy], tuple[Violation, ...]],
 ) -> tuple[Violation, ...]:
     """Judge the fields that could be read where others could not: nobody corrects in two rounds."""
     unreadable = {one.field for one in error.violations}
@@ -80,7 +87,7 @@ def _further(
         request = parse_request(readable, fallback)
     except RequestRefusedError:
         return ()
-    return tuple(one for one in violations(request, policy) if one.field in readable)
+    return tuple(one for one in judge(request, policy) if one.field in readable)
 
 
 def _changed(policy: SitePolicy, request: ResourceRequest) -> Iterator[Violation]:

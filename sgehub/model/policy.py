@@ -146,9 +146,12 @@ class SitePolicy(Closed):
         consistency.check(self)
         return self
 
-    def parse(self, raw: object, defaults: Mapping[str, object] | None = None) -> ResourceRequest:
+    def parse(
+        self, raw: object, defaults: Mapping[str, object] | None = None, *, unfinished: bool = False
+    ) -> ResourceRequest:
         """Read and judge a request from anywhere; raises RequestRefusedError with every reason at once.
 
-        `defaults` are fields that stand in for those of the site where `raw` names none.
+        `defaults` are fields that stand in for those of the site where `raw` names none. In an unfinished request
+        what people have to choose may be open.
         """
-        return asked(self, raw, defaults or {})
+        return asked(self, raw, defaults or {}, unfinished=unfinished)

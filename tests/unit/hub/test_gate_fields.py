@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sgehub.hub.refusals import RequestRefused
+from sgehub.hub.refusals import LinkOpened, RequestRefused
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.request import FIELDS
 from sgehub.model.sitechoices import EnvironmentSite, ExtraField, InterfaceSite, MailSite, PresetSite
@@ -144,6 +144,17 @@ async def test_a_form_in_which_a_project_has_to_be_chosen_is_no_error(caplog):
     spawner.req_memory = "3000G"
     assert 'value="2G"' in await spawner.get_options_form()
     assert "The req_* settings of the spawner are not allowed" in caplog.text
+
+
+async def test_a_link_leaves_open_what_has_to_be_chosen():
+    """It fills a form, and a form that nobody has looked at yet does not complain; Start does."""
+    spawner = spawner_of(projects={"stars": ProjectSite()}, project_required=True)
+    with pytest.raises(LinkOpened, match="filled from the link"):
+        spawner.options_from_query({"cores": ["3"]})
+    with pytest.raises(RequestRefused, match="project"):
+        spawner.run_options_from_form({"cores": ["3"]})
+    with pytest.raises(RequestRefused, match="no project"):
+        spawner.options_from_query({"project": ["gone"]})
 
 
 async def test_settings_of_the_spawner_are_made_to_fit_a_rule(caplog):
