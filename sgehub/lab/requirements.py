@@ -29,6 +29,7 @@ PACKAGES = {
     "csh": "csh",
     "openssl": "openssl",
 }
+_HIDDEN = ("/tmp", "/var/tmp", "/srv", "/var/spool/gridengine")  # noqa: S108 - see tree.py
 _NAMESPACES = ("net", "uts", "ipc", "pid", "mnt")
 
 
@@ -56,7 +57,18 @@ def check(install: Path | None) -> None:
     if missing:
         raise LabError(f"The lab needs packages that are not installed: apt-get install {' '.join(missing)}")
     if install is not None:
+        check_place(install)
         check_install(install)
+
+
+def check_place(install: Path) -> None:
+    """Refuse an environment that a host would not see: raises LabError."""
+    for folder in _HIDDEN:
+        if install.resolve().is_relative_to(folder):
+            raise LabError(
+                f"{install} is below {folder}, and each host of the lab has one of its own: "
+                "keep the environment elsewhere, for instance with `make BASE=/opt/sgehub-lab ...`."
+            )
 
 
 def check_install(install: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sgehub.lab.errors import LabError
-from sgehub.lab.requirements import PACKAGES, check_install, missing_packages
+from sgehub.lab.requirements import PACKAGES, check_install, check_place, missing_packages
 
 
 def provide(root: Path, name: str) -> None:
@@ -56,3 +56,11 @@ def test_an_environment_may_itself_be_in_a_private_folder(tmp_path: Path) -> Non
     (private / "bin" / "python").symlink_to("/usr/bin/env")
     private.chmod(0o700)
     check_install(private)
+
+
+@pytest.mark.parametrize("place", ["/tmp/x/venv", "/var/tmp/venv", "/srv/../srv/venv"])
+def test_an_environment_that_no_host_sees_is_refused(place: str) -> None:
+    """With the way out; its hubs would only say that a program is missing."""
+    with pytest.raises(LabError, match=r"is below /\S+, and each host .*make BASE="):
+        check_place(Path(place))
+    check_place(Path("/var/cache/sgehub/1/venv"))
