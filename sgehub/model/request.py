@@ -21,6 +21,7 @@ TEXT_LIMIT: Final = 200  # characters of a folder, an address or a value of a fi
 _EXTRAS_LIMIT: Final = 100  # fields of the site's own in one request
 ECHO_LIMIT: Final = 40  # characters of a person's input that may come back in a message
 T = TypeVar("T", Memory, Duration)
+_TOO_LARGE: Final = 10**9
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 # What qsub -M takes as one address: RFC 5321's dot-string without what shells, lists or options know.
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,200}")
@@ -35,6 +36,8 @@ def echo(value: object) -> str:
 
 def _whole_number(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= _TOO_LARGE:  # such a number may have more digits than Python writes
+            raise ValueError("This number is too large. Write digits only, for example 2.")
         return value
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip(" ")):
         return int(value)
@@ -93,7 +96,7 @@ def _number(value: object) -> int | None:
     if value is None or value == "":
         return None
     number = _whole_number(value)
-    if not 0 < number < 10**9:
+    if not number > 0:
         raise ValueError(f"{_said(str(number))} is not the number of an advance reservation.")
     return number
 
@@ -132,7 +135,7 @@ def _extras(value: object) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for name, one in value.items():
         text = {True: "yes", False: "", None: ""}.get(one, one) if one is None or isinstance(one, bool) else one
-        text = str(text) if isinstance(text, int) else text
+        text = str(text) if isinstance(text, int) and abs(text) < _TOO_LARGE else text
         if not isinstance(name, str) or not names.OBJECT.fullmatch(name) or len(found) >= _EXTRAS_LIMIT:
             raise ValueError(f"There is no field {echo(f'{EXTRA}{name}')}.")
         if not isinstance(text, str) or len(text) > TEXT_LIMIT:

@@ -90,7 +90,12 @@ async def test_hostile_words_are_refused_by_every_way_in(offering, field):
         assert len(said) < 400
 
 
-@pytest.mark.parametrize("value", [True, 1.5, ["x"], {"a": "b"}, 10**30])
+HUGE = 9 * 10**4299  # JSON may hold it, and Python refuses to write it
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1.5, ["x"], {"a": "b"}, 10**30, HUGE], ids=lambda value: type(value).__name__
+)
 async def test_values_that_only_rest_can_send_are_refused_in_every_field(offering, value):
     """As JSON has them; a number is none where a name is wanted."""
     for field in ALLOWED:
