@@ -48,7 +48,15 @@ SIZE_LIMIT: Final = 1024 * 1024  # bytes; a larger file is not a description of 
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice: the second would win in silence."""
+    """YAML's safe loader, which also refuses a key that stands twice: the second would win in silence.
+
+    What has a colon is text: YAML 1.1 would read 48:00 as 48 times 60.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> Any:
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        is_text = kind is yaml.ScalarNode and implicit[0] and ":" in value
+        return self.DEFAULT_SCALAR_TAG if is_text else tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the signature is PyYAML's
         seen: set[object] = set()

@@ -202,6 +202,11 @@ ADDED = [
         "rules: [{most: {runtime: 48}}]",
         "rules.0.most.runtime: 00:00:48 is less than shortest_runtime, 00:01:00: no",
     ),
+    ("rules: [{most: {runtime: 48:00}}]", "rules.0.most.runtime: Write a runtime as hours:minutes"),
+    (
+        "rules: [{queues: [long.q], projects: [a]}]\nprojects: {a: {queues: [gpu.q]}}",
+        "rules.0.projects: a may use gpu.q only, not long.q.",
+    ),
     ("rules: [{interfaces: []}]", "rules.0.interfaces: name at least 1. The only interfaces to choose from."),
     ("projects: {a: {most: {cores: 0}}}", "projects.a.most.cores: write 1 or more. Most slots of one session."),
     (
