@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from sgehub.errors import RequestRefusedError, SgehubError
+from sgehub.errors import SgehubError
 from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment
 from sgehub.hub.news import heard
-from sgehub.model.asking import check_defaults
 from sgehub.model.narrowing import refitted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.siteparts import Most
@@ -119,10 +118,14 @@ class ClusterLimits:
                         name,
                         _words(most),
                     )
-            try:
-                check_defaults(now, {})
-            except RequestRefusedError as error:
-                self._log.error("What the site's file locks is more than the cluster allows: %s", error)
+            for name, value in policy.locked.items():
+                if now.locked[name] != value:
+                    self._log.warning(
+                        "The site's file locks %s at %s, which the cluster does not allow: it is %s.",
+                        name,
+                        value,
+                        now.locked[name],
+                    )
             holder.adopt(holder.policy)
 
 

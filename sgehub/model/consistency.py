@@ -85,6 +85,14 @@ def _rules_narrow(policy: SitePolicy) -> None:
             if only is not None and chosen and chosen not in only:
                 raise error_at(key, f"it leaves out {chosen}, at which {field} is locked.", *where)
         _locked_fits(policy, rule, locked, *where)
+        for project in rule.projects or ():
+            allowed = policy.projects[project].queues
+            if rule.queues is not None and allowed is not None and not set(allowed) & set(rule.queues):
+                raise error_at(
+                    "projects",
+                    f"{project} may use {', '.join(allowed)} only, not {', '.join(rule.queues)}.",
+                    *where,
+                )
 
 
 def _locked_fits(policy: SitePolicy, rule: Rule, locked: Mapping[str, object], *where: str) -> None:

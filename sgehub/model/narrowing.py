@@ -6,7 +6,7 @@ it never allows what the site's own does not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sgehub.model.asking import preset_request
@@ -15,7 +15,7 @@ from sgehub.model.consistency import CHOICES
 from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
-from sgehub.model.siteparts import Most, Rule
+from sgehub.model.siteparts import Most, ProjectSite, Rule
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -31,6 +31,7 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     limit = Most(**{key: value for rule in rules for key, value in rule.most if value is not None})
     kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
     kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
+    kept["projects"] = dict(_with_queues(kept["projects"], kept["queues"]))
     counts = (policy.sessions_per_person, _last(rules, "sessions_per_person"))
     said: dict[str, Any] = {
         "project_required": policy.project_required or bool(_last(rules, "project_required")),
@@ -44,17 +45,36 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
 
 
 def refitted(policy: SitePolicy, wished: Mapping[str, object]) -> SitePolicy:
-    """Return a policy that has become narrower with defaults that fit it, and without presets that do not."""
+    """Return a policy that has become narrower with defaults that fit it, and without presets that do not.
+
+    A lock that does not fit, because of another rule or of the cluster, becomes the nearest that does: nobody is
+    locked out.
+    """
     base = policy.defaults.as_options()
     with_locked = policy.model_copy(update={"defaults": parse_request(policy.locked, base)})
     defaults, _ = clamped({**base, **wished}, with_locked)
-    fitting = with_locked.model_copy(update={"defaults": defaults})
+    was, now = with_locked.defaults.as_options(), defaults.as_options()
+    locked = {
+        name: value if was.get(name) == now.get(name) else now.get(name) for name, value in policy.locked.items()
+    }
+    fitting = policy.model_copy(update={"defaults": defaults, "locked": locked})
     presets = {
         name: one
         for name, one in policy.presets.items()
         if not wrong_defaults(preset_request(fitting, one), fitting)
     }
     return fitting.model_copy(update={"presets": presets})
+
+
+def _with_queues(
+    projects: Mapping[str, ProjectSite], queues: Collection[str]
+) -> Iterator[tuple[str, ProjectSite]]:
+    """Yield the projects that may use one of the queues, and of its queues no others."""
+    for name, one in projects.items():
+        if one.queues is None:
+            yield name, one
+        elif left := [queue for queue in one.queues if queue in queues]:
+            yield name, one.model_copy(update={"queues": left})
 
 
 def _last(rules: Sequence[Rule], key: str) -> Any:

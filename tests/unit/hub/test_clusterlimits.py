@@ -111,15 +111,18 @@ async def test_what_has_changed_is_adopted_and_said_once(caplog: pytest.LogCaptu
     ]
 
 
-async def test_a_lock_beyond_the_clusters_own_limits_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody could start anything, and the site's file alone does not show why."""
+async def test_a_lock_beyond_the_clusters_own_limits_is_the_nearest_that_fits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody is locked out, and the log says what became of it."""
     locked = {"runtime": "00:30:00"}
     holder = Holder(locked=locked, defaults={**BASE["defaults"], **locked})
     tight = Cluster(*(queue(name, h_rt="00:20:00") for name in holder.policy.queues))
-    await ClusterLimits(tight, logging.getLogger("test")).ask(holder)
-    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert said.startswith("What the site's file locks is more than the cluster allows: ")
-    assert "At most 00:20:00" in said
+    limits = ClusterLimits(tight, logging.getLogger("test"))
+    await limits.ask(holder)
+    assert str(limits.of(holder.policy).parse({}).runtime) == "00:20:00"
+    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == "The site's file locks runtime at 00:30:00, which the cluster does not allow: it is 00:20:00."
 
 
 async def test_a_cluster_that_allows_more_changes_nothing() -> None:

@@ -54,6 +54,36 @@ def test_the_last_rule_that_says_something_counts():
         carol.parse({})
 
 
+def test_a_project_is_offered_with_the_queues_that_are_open_to_its_person_or_not_at_all():
+    """Names of queues that are closed to somebody stand nowhere."""
+    projects = {"stars": {"queues": ["gpu.q", "long.q"]}, "genes": {"queues": ["gpu.q"]}, "any": {}}
+    policy = site(projects=projects, rules=[{"people": ["bob"], "queues": ["long.q"]}])
+    bob = of("bob", policy=policy)
+    assert {name: one.queues for name, one in bob.projects.items()} == {"stars": ["long.q"], "any": None}
+    with pytest.raises(RequestRefusedError, match=r"There is no project genes\. Projects are: stars, any\."):
+        bob.parse({"project": "genes"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "locked", "field", "now"),
+    [
+        ({"most": {"runtime": "01:00:00"}}, {"runtime": "08:00:00"}, "runtime", "01:00:00"),
+        ({"queues": ["short.q"]}, {"queue": "gpu.q"}, "queue", None),
+        ({"most": {"memory": "1G"}}, {"cores": 2, "memory": "8G"}, "memory", "1G"),
+    ],
+)
+def test_two_rules_that_exclude_each_other_lock_nobody_out(limit, locked, field, now):
+    """The lock becomes the nearest that the other rule allows, and that is still the only value."""
+    rules = [{"groups": ["students"], **limit}, {"groups": ["gpuusers"], "locked": locked}]
+    both = of("x", "students", "gpuusers", policy=site(rules=rules))
+    assert both.parse({}).as_options()[field] == now
+    assert {name: both.locked[name] for name in locked if name != field} == {
+        name: value for name, value in locked.items() if name != field
+    }
+    with pytest.raises(RequestRefusedError, match=r"cannot be changed|There is no queue"):
+        both.parse({field: locked[field]})
+
+
 def test_who_is_in_no_rule_has_what_everybody_has():
     """And without rules the policy itself is the answer."""
     dave = of("dave", "physics")
