@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import grp
+import math
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sgehub.errors import AccountError
@@ -19,6 +21,16 @@ from sgehub.model.narrowing import holding, narrowed
 from sgehub.model.policy import SitePolicy
 
 BELIEVED: Final = 60.0  # seconds
+LEFT: Final = 900.0  # seconds that a group has to be missing until its person has left it
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """What counts as a person's groups since when, and which of them the answers have lacked since when."""
+
+    asked: float
+    names: frozenset[str]
+    missing: Mapping[str, float] = field(default_factory=dict)
 
 
 def account_of(person: str) -> pwd.struct_passwd:
@@ -57,7 +69,7 @@ class People:
         groups: Callable[[str], frozenset[str] | None] = groups_of,
     ) -> None:
         self._policy, self._clock, self._groups = policy, clock, groups
-        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+        self._known: dict[str, _Groups] = {}
         self._narrowed: dict[tuple[int, ...], SitePolicy] = {(): policy}
 
     def take(self, policy: SitePolicy) -> None:
@@ -79,20 +91,26 @@ class People:
             return self._policy
         if not self.knows(person):
             self._keep(person, self._groups(person))
-        rules = holding(self._policy, person, self._known[person][1])
+        rules = holding(self._policy, person, self._known[person].names)
         if rules not in self._narrowed:
             self._narrowed[rules] = narrowed(self._policy, rules)
         return self._narrowed[rules]
 
     def _is_fresh(self, person: str) -> bool:
-        return person in self._known and self._clock() - self._known[person][0] < BELIEVED
+        return person in self._known and self._clock() - self._known[person].asked < BELIEVED
 
     def _keep(self, person: str, groups: frozenset[str] | None) -> None:
-        """Keep what was said; where a directory does not answer, what it said before holds.
+        """Keep what was said; where a directory does not answer, or says half, what it said before holds.
 
         Rules only narrow, so that a group which is not known would allow more.
         """
-        before = self._known.get(person)
-        if groups is None or (before is not None and any(name.isdigit() for name in groups - before[1])):
-            groups = before[1] if before is not None else frozenset()
-        self._known[person] = (self._clock(), groups)
+        now, before = self._clock(), self._known.get(person)
+        if before is None:
+            self._known[person] = _Groups(-math.inf, frozenset()) if groups is None else _Groups(now, groups)
+            return
+        if groups is None or any(name.isdigit() for name in groups - before.names):
+            self._known[person] = replace(before, asked=now)
+            return
+        missing = {name: before.missing.get(name, now) for name in before.names - groups}
+        missing = {name: since for name, since in missing.items() if now - since < LEFT}
+        self._known[person] = _Groups(now, groups | missing.keys(), missing)

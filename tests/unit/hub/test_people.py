@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from sgehub.errors import AccountError
-from sgehub.hub.people import BELIEVED, People, account_of, groups_of
+from sgehub.hub.people import BELIEVED, LEFT, People, account_of, groups_of
 from tests.unit.model.site import site
 
 POLICY = site(rules=[{"groups": ["astro"], "queues": ["gpu.q"]}])
@@ -30,18 +30,46 @@ class Accounts:
 
 
 async def test_groups_are_learned_in_a_thread_and_believed_for_a_while():
-    """Who is taken out of a group sees it within a minute, without a restart."""
+    """Who is put into a group sees it within a minute, without a restart."""
     accounts, now = Accounts(), [1000.0]
+    accounts.groups = frozenset()
     people = People(POLICY, lambda: now[0], accounts)
     await people.learn("alice")
-    assert list(people.policy_of("alice").queues) == ["gpu.q"]
-    accounts.groups = frozenset()
-    await people.learn("alice")
-    assert list(people.policy_of("alice").queues) == ["gpu.q"]
-    now[0] += BELIEVED
+    assert list(people.policy_of("alice").queues) == ["short.q", "long.q", "gpu.q"]
+    accounts.groups = frozenset({"astro"})
     await people.learn("alice")
     assert list(people.policy_of("alice").queues) == ["short.q", "long.q", "gpu.q"]
+    now[0] += BELIEVED
+    await people.learn("alice")
+    assert list(people.policy_of("alice").queues) == ["gpu.q"]
     assert accounts.asked == [False, False]
+
+
+async def test_who_has_left_a_group_sees_it_later():
+    """A directory that has just begun may answer half: a group is gone after a quarter of an hour without it."""
+    accounts, now = Accounts(), [1000.0]
+    people = People(POLICY, lambda: now[0], accounts)
+    for groups, then, queues in [
+        ({"astro", "users"}, 0, ["gpu.q"]),
+        ({"users"}, 3600, ["gpu.q"]),
+        ({"astro", "users"}, BELIEVED, ["gpu.q"]),
+        ({"users"}, 3600, ["gpu.q"]),
+        ({"users"}, LEFT - BELIEVED, ["gpu.q"]),
+        ({"users"}, BELIEVED, ["short.q", "long.q", "gpu.q"]),
+    ]:
+        accounts.groups = frozenset(groups)
+        now[0] += then
+        await people.learn("alice")
+        assert list(people.policy_of("alice").queues) == queues
+
+
+async def test_an_account_that_is_not_known_yet_is_asked_for_again():
+    """A machine that has just booted knows nobody for some seconds."""
+    answers = [None, frozenset({"astro"})]
+    people = People(POLICY, lambda: 0.0, lambda _person: answers.pop(0))
+    await people.learn("alice")
+    await people.learn("alice")
+    assert list(people.policy_of("alice").queues) == ["gpu.q"]
 
 
 async def test_a_site_without_rules_asks_nobody():
