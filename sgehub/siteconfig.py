@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> Any:
-        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call] # PyYAML is untyped
         is_text = kind is yaml.ScalarNode and implicit[0] and ":" in value
         return self.DEFAULT_SCALAR_TAG if is_text else tag
 

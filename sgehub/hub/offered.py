@@ -145,7 +145,8 @@ def facts(policy: SitePolicy, fresh: Mapping[str, object]) -> dict[str, Any]:
         "gpus_per_slot": policy.gpu is not None and policy.gpu.counted == "slot",
         "least": {"memory": policy.smallest_memory.bytes, "runtime": policy.shortest_runtime.seconds},
         "queues": {
-            name: {**_numbers(one.under(cap)), "gpu_types": one.gpu_types} for name, one in policy.queues.items()
+            name: {**_numbers(one.under(cap)), "gpu_types": one.gpu_types, "projects": one.projects}
+            for name, one in policy.queues.items()
         },
         "projects": {name: {**_numbers(one.most), "queues": one.queues} for name, one in policy.projects.items()},
         "environment": next(iter(policy.environments), ""),

@@ -47,6 +47,16 @@ def _names_exist(policy: SitePolicy) -> None:
         if unknown:
             sentence = f"{project} may use the queue {unknown[0]}, which is not in queues."
             raise error_at("queues", sentence, "projects", project)
+    for queue, limits in policy.queues.items():
+        unknown = sorted(set(limits.projects or ()) - policy.projects.keys())
+        if unknown:
+            raise error_at(
+                "projects", f"{queue} takes sessions of {unknown[0]}, which is not in projects.", "queues", queue
+            )
+        for project in limits.projects or ():
+            if queue not in (policy.projects[project].queues or policy.queues):
+                sentence = f"{queue} takes sessions of {project}, which may not use it."
+                raise error_at("projects", sentence, "queues", queue)
     if policy.project_required and not policy.projects:
         raise error_at("project_required", "there are no projects to choose from: name them in projects.")
 

@@ -60,10 +60,12 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
 def named_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
     """Return the queues that the job names: all that it fits in, none where resources alone are to decide.
 
-    Resources know nothing of a project that may use some queues only: its jobs name them.
+    Resources know nothing of a project that may use some queues only, nor of a queue that is for some projects
+    only: jobs name them.
     """
     project = policy.projects.get(request.project or "")
     bound = request.queue is not None or (project is not None and project.queues is not None)
+    bound = bound or any(limits.projects is not None for limits in policy.queues.values())
     return fitting_queues(request, policy) if bound or policy.name_queues else ()
 
 

@@ -40,8 +40,11 @@ def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violat
         name: field if chosen.get(name) else field.model_copy(update={"required": False})
         for name, field in policy.fields.items()
     }
-    required = policy.project_required and request.project is not None
-    return violations(request, policy.model_copy(update={"project_required": required, "fields": fields}))
+    changes: dict[str, Any] = {"fields": fields}
+    if policy.project_required and request.project is None:
+        open_ = {name: limits.model_copy(update={"projects": None}) for name, limits in policy.queues.items()}
+        changes |= {"project_required": False, "queues": open_}
+    return violations(request, policy.model_copy(update=changes))
 
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
@@ -53,6 +56,7 @@ def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, .
         for name in names_
         if not any(_beyond(request, policy.queues[name], policy, ""))
         and (project is None or project.queues is None or name in project.queues)
+        and policy.queues[name].takes(request.project)
     )
 
 
@@ -63,6 +67,14 @@ def _not_together(request: ResourceRequest, policy: SitePolicy) -> tuple[Violati
     if fitting_queues(request.model_copy(update={"project": None}), policy):
         allowed = ", ".join(policy.projects[request.project or ""].queues or ())
         return (Violation("project", f"Project {request.project} may use {allowed} only, which offers less."),)
+    able = [
+        name
+        for name in policy.projects
+        if fitting_queues(one := request.model_copy(update={"project": name}), policy)
+        and not any(_beyond_project(one, policy))
+    ]
+    if able:
+        return (Violation("project", f"The queues that offer this take sessions of {', '.join(able)} only."),)
     each = "; ".join(
         f"{name} offers at most {_words(limits)}" for name, limits in list(policy.queues.items())[:10]
     )
@@ -179,9 +191,12 @@ def _folders_sentence(policy: SitePolicy) -> str:
 
 def _closed_to_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
     project = policy.projects.get(request.project or "")
+    takes = policy.queues[request.queue or ""].projects
     if project is not None and project.queues is not None and request.queue not in project.queues:
         allowed = ", ".join(project.queues)
         yield Violation("queue", f"Project {request.project} may not use {request.queue}, only {allowed}.")
+    elif takes is not None and request.project not in takes:
+        yield Violation("queue", f"Queue {request.queue} takes sessions of {', '.join(takes)} only.")
 
 
 def _beyond_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:

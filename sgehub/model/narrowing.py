@@ -15,7 +15,7 @@ from sgehub.model.consistency import CHOICES
 from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
-from sgehub.model.siteparts import Most, ProjectSite, Rule
+from sgehub.model.siteparts import Limits, Most, ProjectSite, Rule
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -32,6 +32,7 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
     kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
     kept["projects"] = dict(_with_queues(kept["projects"], kept["queues"]))
+    kept["queues"] = dict(_with_projects(kept["queues"], kept["projects"])) or kept["queues"]
     counts = (policy.sessions_per_person, _last(rules, "sessions_per_person"))
     said: dict[str, Any] = {
         "project_required": policy.project_required or bool(_last(rules, "project_required")),
@@ -75,6 +76,15 @@ def _with_queues(
             yield name, one
         elif left := [queue for queue in one.queues if queue in queues]:
             yield name, one.model_copy(update={"queues": left})
+
+
+def _with_projects(queues: Mapping[str, Limits], projects: Collection[str]) -> Iterator[tuple[str, Limits]]:
+    """Yield the queues that take sessions of one of the projects, and of its projects no others."""
+    for name, one in queues.items():
+        if one.projects is None:
+            yield name, one
+        elif left := [project for project in one.projects if project in projects]:
+            yield name, one.model_copy(update={"projects": left})
 
 
 def _last(rules: Sequence[Rule], key: str) -> Any:

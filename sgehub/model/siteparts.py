@@ -173,10 +173,22 @@ class Limits(Closed):
     gpu_types: Annotated[
         list[names.ObjectName] | None, Field(description="The types of GPU that it has; by default all.")
     ] = None
+    projects: Annotated[
+        list[names.ObjectName] | None,
+        Field(
+            min_length=1,
+            description="The only projects whose sessions it takes, as in the queue's own ``projects``; "
+            "by default all, and sessions without one.",
+        ),
+    ] = None
     runtime: Annotated[DurationValue, Field(description="Longest runtime.")]
     patience: Annotated[
         DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
     ] = Duration(12 * 3600)
+
+    def takes(self, project: str | None) -> bool:
+        """Tell whether sessions of a project, or of none, may run here."""
+        return self.projects is None or project in self.projects
 
     def under(self, most: Most) -> Limits:
         """Return these limits where none is above `most`."""

@@ -84,6 +84,12 @@ SITES: dict[str, dict[str, Any]] = {
         "memory": {"complex": "m_mem_free", "counted": "host"},
         "gpu": {**FULL["gpu"], "counted": "slot"},
     },
+    "queue for a project": {
+        **FULL,
+        "queues": {**FULL["queues"], "gpu.q": {**FULL["queues"]["gpu.q"], "projects": ["astro", "genomics"]}},
+        "name_queues": False,
+        "presets": {"small": FULL["presets"]["small"]},  # the other one names no project
+    },
     "locked": {
         **FULL,
         "presets": {"small": FULL["presets"]["small"]},  # the other one would contradict the lock
@@ -163,6 +169,7 @@ def fitting(raw_site: Raw, wish: Raw) -> list[str]:
         for name, most in raw_site["queues"].items()
         if wish.get("queue", name) == name
         and name in project.get("queues", [name])
+        and wish.get("project") in most.get("projects", [wish.get("project")])
         and within(raw_site, wish, {"gpus": 0, **most})
     ]
 
@@ -246,7 +253,8 @@ def expected(raw_site: Raw, words: Raw, home: str, tag: str) -> list[str]:
         wanted += [f"{name}={value.replace('{value}', number)}" for name, value in part.get("adds", {}).items()]
         switches += part.get("options", [])
     queues = fitting(raw_site, wish) if raw_site.get("name_queues", True) else [wish.get("queue", "")]
-    if "queues" in raw_site.get("projects", {}).get(wish.get("project"), {}):
+    closed = any("projects" in queue for queue in raw_site["queues"].values())
+    if closed or "queues" in raw_site.get("projects", {}).get(wish.get("project"), {}):
         queues = fitting(raw_site, wish)
     return [
         *switches,

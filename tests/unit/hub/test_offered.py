@@ -108,6 +108,7 @@ def test_the_script_reckons_with_bytes_and_seconds() -> None:
         "gpus": 2,
         "runtime": 8 * 3600,
         "gpu_types": None,
+        "projects": None,
     }
     assert facts["projects"] == {
         "stars": {"queues": None},

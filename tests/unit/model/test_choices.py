@@ -261,6 +261,17 @@ def test_rules_narrow_choices_and_lock_fields():
         ({"rules": [{"environments": ["r"]}]}, "r is not in environments above."),
         ({"rules": [{"presets": ["r"]}]}, "r is not in presets above."),
         ({"rules": [{"locked": {"x": 1}}]}, "There is no field"),
+        (
+            {"queues": {"x.q": {**BASE["queues"]["long.q"], "projects": ["a"]}}},
+            "x.q takes sessions of a, which is not in projects.",
+        ),
+        (
+            {
+                "queues": {**BASE["queues"], "x.q": {**BASE["queues"]["long.q"], "projects": ["a"]}},
+                "projects": {"a": {"queues": ["long.q"]}},
+            },
+            "x.q takes sessions of a, which may not use it.",
+        ),
         ({"texts": {"cpus": {"label": "x"}}}, "There is no such field of a request."),
         ({"fields": {"a": {"label": "A", "type": "choice"}}}, "name what can be chosen"),
         ({"fields": {"a": {"label": "A", "type": "switch", "choices": {"b": {}}}}}, "name what can be chosen"),

@@ -64,6 +64,15 @@ def test_a_project_is_offered_with_the_queues_that_are_open_to_its_person_or_not
         bob.parse({"project": "genes"})
 
 
+def test_a_queue_for_some_projects_is_offered_to_those_who_may_choose_one_of_them():
+    """Its other projects stand nowhere; who has none of them does not see the queue."""
+    queues = {**BASE["queues"], "gpu.q": {**BASE["queues"]["gpu.q"], "projects": ["stars", "genes"]}}
+    rules = [{"people": ["bob"], "projects": ["stars"]}, {"people": ["eve"], "projects": []}]
+    policy = site(queues=queues, projects={"stars": {}, "genes": {}}, rules=rules)
+    assert of("bob", policy=policy).queues["gpu.q"].projects == ["stars"]
+    assert list(of("eve", policy=policy).queues) == ["short.q", "long.q"]
+
+
 @pytest.mark.parametrize(
     ("limit", "locked", "field", "now"),
     [

@@ -293,3 +293,17 @@ def test_a_request_is_refused_exactly_when_no_queue_fits(cores, hours):
     assume(cores <= 16)
     raw = {"cores": cores, "runtime": f"{hours}:0:0"}
     assert (reasons(policy, **raw) == []) == bool(fitting_queues(policy.parse(raw), policy))
+
+
+def test_a_queue_may_be_for_some_projects_only():
+    """A project opens it; without one it is closed, and the sentence names those that open it."""
+    queues = {**BASE["queues"], "gpu.q": {**BASE["queues"]["gpu.q"], "projects": ["stars", "genes"]}}
+    projects = {"stars": {}, "genes": {"most": {"gpus": 0}}, "other": {}}
+    policy = site(queues=queues, projects=projects)
+    assert reasons(policy, gpus=1, project="stars") == []
+    assert reasons(policy, queue="gpu.q", project="genes") == []
+    assert reasons(policy, queue="gpu.q") == [("queue", "Queue gpu.q takes sessions of stars, genes only.")]
+    assert reasons(policy, gpus=1) == [("project", "The queues that offer this take sessions of stars only.")]
+    assert reasons(policy, gpus=1, project="other") == reasons(policy, gpus=1)
+    required = site(queues={"gpu.q": queues["gpu.q"]}, projects=projects, project_required=True)
+    assert reasons(required) == [("project", "Every session needs a project: stars, genes, other.")]
