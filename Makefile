@@ -27,10 +27,6 @@ ifeq ($(filter /%,$(BASE)),)
 $(error BASE is "$(BASE)", but must be an absolute path, as in `make BASE=/some/folder ...`)
 endif
 
-# Tests with a real Grid Engine wait most of their time: the others run beside them, for which nobody waits then.
-# Both are given ARGS, so that one of the two may have nothing to do: pytest's status 5.
-PYTEST := '$(VENV)/bin/python' -m coverage run -m pytest
-
 export SGEHUB_VENV := $(VENV)
 # Settings of the caller's Python that would slow the sessions down or lead to other libraries.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
@@ -58,15 +54,7 @@ demo-stop: root ## end the demo from another terminal (root)
 
 .PHONY: test
 test: root namespaces deps ## run all tests: units, a real Grid Engine, a real browser (root)
-	@rm -f .coverage .coverage.*; said=$$(mktemp) real=0 units=0; \
-	COVERAGE_FILE=.coverage.units nice -n 19 $(PYTEST) -p no:cacheprovider \
-	  tests --ignore=tests/browser --ignore=tests/lab $(ARGS) </dev/null >"$$said" 2>&1 & other=$$!; \
-	trap 'kill "$$other" 2>/dev/null || true; rm -f "$$said"' EXIT; \
-	COVERAGE_FILE=.coverage.real $(PYTEST) tests/browser tests/lab $(ARGS) </dev/null || real=$$?; \
-	wait "$$other" || units=$$?; \
-	echo 'Meanwhile, all but tests/browser and tests/lab:'; cat "$$said"; \
-	'$(VENV)/bin/python' -m coverage combine -q && '$(VENV)/bin/python' -m coverage report || true; \
-	case "$$real $$units" in '0 0'|'0 5'|'5 0') ;; *) exit 1 ;; esac
+	@exec '$(VENV)/bin/python' -m tests.side_by_side $(ARGS)
 
 .PHONY: check
 check: install format-is-kept lint types units manual ## format, lint, types, unit tests, docs; needs no root and no Grid Engine
