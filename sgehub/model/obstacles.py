@@ -1,34 +1,27 @@
-"""What is in the way of a job: Grid Engine's lines, counted and told in the words of the form.
+"""What is in the way of a job: Grid Engine's lines, sorted by kind.
 
 The law of this file: pure, and never an exception for odd text. `TABLE` knows the sentences in which the scheduler
 says why a job cannot run (`qsub -w p` and `-w v`, SGE 8.1.9 and Open Cluster Scheduler 9.1.4). All lines of one
-kind become one clause. A line that the table does not know is shown as it stands if there is no other, never
-guessed.
+kind become one clause, told by `clauses`. A line that the table does not know is shown as it stands if there is
+no other, never guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from sgehub.model.wish import Wish, listed, readable
+from sgehub.model import clauses
+from sgehub.model.clauses import Found, Telling
+from sgehub.model.wish import Wish
 
 MOST_CLAUSES: Final = 4
 MOST_LINES: Final = 5000  # that are read, in 40 ms; a host has one
 LINE_LIMIT: Final = 1000  # characters of each
 ORIGINAL_LIMIT: Final = 200  # characters of a line of Grid Engine's that stands in a sentence of ours
-Found = Sequence[Mapping[str, str]]  # what was read of the lines of one kind
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """How a clause is told: of this moment (`now`) or of ever, and whether it is the only one (`alone`)."""
-
-    now: bool
-    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,114 +37,17 @@ class Obstacle:
     explains: bool = True
 
 
-def _lacking(found: Found, wish: Wish, telling: Telling) -> str:
-    """Say how much there is of a complex where there is not enough: the most of all places."""
-    name = found[0]["complex"]
-    have, have_no = _places(found, wish, telling)
-    noun, free = wish.noun(name), " free now" if telling.now else ""
-    offers = [_number(one.get("offer") or "0") for one in found]
-    known = [one for one in offers if one is not None]
-    if len(known) < len(offers):
-        return f"{have} {noun if noun != name else f'another {name} than asked for'}"
-    most = max(known)
-    if not most:
-        return f"{have_no} {noun}{free}"
-    in_bytes = noun == "memory" or any(one["offer"][-1] in "KMGT" for one in found)
-    amount = f"{readable(int(most))} of {noun}" if in_bytes else f"{most:g} {noun}"
-    if most == 1 and noun in {"GPUs", "cores"}:
-        amount = amount.removesuffix("s")
-    wanted = wish.wanted(name)
-    return f"{have} at most {amount}{free}{f', not {wanted}' if wanted else ''}"
-
-
-def _places(found: Found, wish: Wish, telling: Telling) -> tuple[str, str]:
-    """Begin a clause on places, for those that have some and for those that have none.
-
-    Beside other clauses it is so many hosts; alone it is all that there are.
-    """
-    wheres = dict.fromkeys(one.get("where") or "" for one in found)
-    if "" in wheres:
-        return "the whole cluster has", "the whole cluster has no"
-    hosts = {where.rpartition("@")[2] for where in wheres}
-    queues = tuple(dict.fromkeys(where.partition("@")[0] for where in wheres if "@" in where))
-    inside = queues or (wish.queues if len(wish.queues) == 1 else ())
-    of = f" of {listed(inside)}" if inside else ""
-    if telling.alone:
-        return f"the hosts{of} have", f"no host{of} has"
-    some = f"1 host{of} has" if len(hosts) == 1 else f"{len(hosts)} hosts{of} have"
-    return some, f"{some} no"
-
-
-def _over_quota(found: Found, _wish: Wish, telling: Telling) -> str:
-    rules = _named(found, "rule")
-    if telling.now:
-        return f"the resource quota {rules} has no room for it now"
-    return f"it is more than the resource quota {rules} allows"
-
-
-def _away(found: Found, _wish: Wish, telling: Telling) -> str:
-    queues = dict.fromkeys(one["where"].partition("@")[0] for one in found)
-    hosts = {one["where"].rpartition("@")[2] for one in found}
-    verb = "takes" if len(queues) == 1 else "take"
-    where = "" if telling.alone else f" on {len(hosts)} host{'' if len(hosts) == 1 else 's'}"
-    return f"{listed(queues)} {verb} no jobs now{where}"
-
-
-def _no_room(found: Found, wish: Wish, telling: Telling) -> str:
-    offers = max(int(one["offer"]) for one in found)
-    pe = f"parallel environment {_named(found, 'pe')}"
-    if offers:
-        return f"{pe} has {offers} of {wish.request.cores} slots{' free now' if telling.now else ''}"
-    return f"{pe} has no {'free ' if telling.now else ''}place for {wish.words} together"
-
-
-def _closed(what: str = "") -> Callable[[Found, Wish, Telling], str]:
-    def tell(found: Found, wish: Wish, _telling: Telling) -> str:
-        names = dict.fromkeys(one["name"] for one in found)
-        return f"{what}{listed(names)} {'is' if len(names) == 1 else 'are'} not open to {wish.person}"
-
-    return tell
-
-
-def _queue_limit(found: Found, wish: Wish, _telling: Telling) -> str:
-    """Say what a queue's own limits leave no room for; the line names all requests that were looked at."""
-    names = {part.partition("=")[0] for one in found for part in (one.get("request") or "").split(",")} - {""}
-    queues = dict.fromkeys(one["queue"] for one in found)
-    short = {"runtime": "so long a runtime", "memory": "so much memory", "GPUs": "so many GPUs"}
-    known = sorted(short.get(noun := wish.noun(name), noun) for name in names if " " not in name)
-    what = listed(known) if known else "this"
-    return f"{listed(queues)} {'does' if len(queues) == 1 else 'do'} not allow {what}"
-
-
-def _wrong_project(found: Found, wish: Wish, _telling: Telling) -> str:
-    verb = "is" if len({one["name"] for one in found}) == 1 else "are"
-    project = wish.request.project
-    return f"{_named(found, 'name')} {verb} {f'not open to project {project}' if project else 'for projects only'}"
-
-
-def _forced(found: Found, _wish: Wish, _telling: Telling) -> str:
-    return f"{_named(found, 'queue')} is only for jobs that ask for {_named(found, 'complex')}"
-
-
-def _nowhere(found: Found, _wish: Wish, _telling: Telling) -> str:
-    return f"Grid Engine knows no {found[0]['kind']} {_named(found, 'name')}"
-
-
-def _listed_elsewhere(_found: Found, _wish: Wish, _telling: Telling) -> str:
-    return "no host belongs to the queues that it may use"
-
-
 _NAME: Final = '"(?P<name>[^"]{1,128})"'
 _OFFERS: Final = (
     r"because it offers only [ghq](?P<source>[a-z]):(?P<complex>[^=\s]{1,64})=(?P<offer>\S{1,128}?)\.?"
 )
 _REQUEST: Final = r"(?:\(-l (?P<request>.*)\) )?"
 _ELSEWHERE: Final = Obstacle(
-    re.compile(r"cannot run in queue .* not contained in its hard queue list \(-q\)"), _listed_elsewhere
+    re.compile(r"cannot run in queue .* not contained in its hard queue list \(-q\)"), clauses.listed_elsewhere
 )
 _LACKING: Final = Obstacle(
     re.compile(rf'.*cannot run (?:(?:at host|in queue) "(?P<where>[^"]{{1,200}})"|globally) {_OFFERS}'),
-    _lacking,
+    clauses.lacking,
     passes=True,
     explains=False,
 )
@@ -160,12 +56,12 @@ _NOT_THERE: Final = Obstacle(
         r'.*cannot run (?:at host|in queue) "(?P<where>[^"]{1,200})" because job requests unknown resource'
         r" \((?P<complex>[^)]{1,64})\)"
     ),
-    _lacking,
+    clauses.lacking,
     explains=False,
 )
 _NO_ROOM: Final = Obstacle(
     re.compile(r'cannot run in PE "(?P<pe>[^"]{1,128})" because it only offers (?P<offer>[0-9]{1,9}) slots'),
-    _no_room,
+    clauses.no_room,
     passes=True,
 )
 # What the scheduler of both dialects prints. The first that fits counts.
@@ -176,7 +72,7 @@ TABLE: Final = (
     _NO_ROOM,
     Obstacle(
         re.compile(r'cannot run because it exceeds limit "[^"]*" in rule "(?P<rule>[^"/]{1,128})(?:/[^"]*)?"'),
-        _over_quota,
+        clauses.over_quota,
         passes=True,
     ),
     Obstacle(
@@ -184,33 +80,34 @@ TABLE: Final = (
             r'queue instance "(?P<where>[^"]{1,200})" dropped because it is (?:temporarily not available'
             r"|disabled|full|overloaded.*)"
         ),
-        _away,
+        clauses.away,
         passes=True,
         explains=False,
     ),
-    Obstacle(re.compile(rf"has no permission for (?:cluster queue|host) {_NAME}"), _closed()),
-    Obstacle(re.compile(rf"cannot run because no access to PE {_NAME}"), _closed("parallel environment ")),
-    Obstacle(re.compile(rf'no access to project {_NAME} for user "[^"]*"'), _closed("project ")),
+    Obstacle(re.compile(rf"has no permission for (?:cluster queue|host) {_NAME}"), clauses.closed()),
+    Obstacle(re.compile(rf"cannot run because no access to PE {_NAME}"), clauses.closed("parallel environment ")),
+    Obstacle(re.compile(rf'no access to project {_NAME} for user "[^"]*"'), clauses.closed("project ")),
     Obstacle(
         re.compile(rf'{_REQUEST}cannot run in queue "(?P<queue>[^"]{{1,128}})" because of cluster queue'),
-        _queue_limit,
+        clauses.queue_limit,
     ),
     Obstacle(
         re.compile(rf"\(.*\) does not have the correct project to run in (?:cluster queue|host) {_NAME}"),
-        _wrong_project,
+        clauses.wrong_project,
     ),
     Obstacle(
         re.compile(
             r"does not request 'forced' resource \"(?P<complex>[^\"]{1,64})\" of queue instance"
             r" (?P<queue>[^@\s]{1,128})@\S*"
         ),
-        _forced,
+        clauses.forced,
     ),
     Obstacle(
-        re.compile(rf"the requested (?P<kind>project|parallel environment) {_NAME} does not exist"), _nowhere
+        re.compile(rf"the requested (?P<kind>project|parallel environment) {_NAME} does not exist"),
+        clauses.nowhere,
     ),
-    Obstacle(re.compile(rf".*job requests unknown (?P<kind>queue) {_NAME}"), _nowhere),
-    Obstacle(re.compile(rf"unknown (?P<kind>resource) {_NAME}"), _nowhere),
+    Obstacle(re.compile(rf".*job requests unknown (?P<kind>queue) {_NAME}"), clauses.nowhere),
+    Obstacle(re.compile(rf"unknown (?P<kind>resource) {_NAME}"), clauses.nowhere),
 )
 _BEGINNING: Final = re.compile(r"(?:Unable to run job: )?(?:job rejected: )?(?:Job [0-9]+ )?")
 _NOISE: Final = re.compile(r"(?:verification: .*|Exiting\.|\s*)")
@@ -269,16 +166,3 @@ def _read(lines: Iterable[str]) -> tuple[dict[tuple[Obstacle, str], list[Mapping
             if not strange and not _NOISE.fullmatch(text):
                 strange = text[:ORIGINAL_LIMIT] + ("…" if len(text) > ORIGINAL_LIMIT else "")
     return found, strange
-
-
-_NUMBER: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?)")
-
-
-def _number(text: str) -> float | None:
-    """Read an amount that Grid Engine prints, always with 1024; None for what is no number."""
-    match = _NUMBER.fullmatch(text)
-    return None if match is None else float(match[1]) * 1024.0 ** " KMGT".index(match[2] or " ")
-
-
-def _named(found: Found, key: str) -> str:
-    return listed(dict.fromkeys(one[key] for one in found))
