@@ -30,15 +30,16 @@ def lacking(found: Found, wish: Wish, telling: Telling) -> str:
     noun, free = wish.noun(name), " free now" if telling.now else ""
     offers = [_number(one.get("offer") or "0") for one in found]
     known = [one for one in offers if one is not None]
-    if len(known) < len(offers):
-        return f"{have} {noun if noun != name else f'another {name} than asked for'}"
+    if len(known) < len(offers):  # a text: there is something, but not what was asked for
+        of_a_type = noun != name and noun not in _LESS
+        return f"{have} no {noun}" if of_a_type else f"{have} {_LESS.get(noun, 'another')} {noun} than asked for"
     most = max(known)
     if not most:
         return f"{have_no} {noun}{free}"
-    in_bytes = noun == "memory" or any(one["offer"][-1] in "KMGT" for one in found)
-    amount = f"{readable(int(most))} of {noun}" if in_bytes else f"{most:g} {noun}"
-    if most == 1 and noun in {"GPUs", "cores"}:
-        amount = amount.removesuffix("s")
+    if noun == "memory" or any(one.get("offer", "")[-1:] in _UNITS for one in found):
+        amount = f"{readable(int(most))} of {'memory' if noun == 'memory' else name}"
+    else:
+        amount = f"{most:g} {noun if noun == name or most != 1 else _singular(noun)}"
     wanted = wish.wanted(name)
     return f"{have} at most {amount}{free}{f', not {wanted}' if wanted else ''}"
 
@@ -130,12 +131,20 @@ def listed_elsewhere(_found: Found, _wish: Wish, _telling: Telling) -> str:
 
 
 _NUMBER: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?)")
+_UNITS: Final = frozenset("KMGT")
+_LESS: Final = {"memory": "less", "runtime": "less", "GPUs": "fewer", "cores": "fewer"}
 
 
 def _number(text: str) -> float | None:
     """Read an amount that Grid Engine prints, always with 1024; None for what is no number."""
     match = _NUMBER.fullmatch(text)
     return None if match is None else float(match[1]) * 1024.0 ** " KMGT".index(match[2] or " ")
+
+
+def _singular(noun: str) -> str:
+    """Return one of what the form counts: "GPUs of type a100" -> "GPU of type a100"."""
+    first, *rest = noun.split(" ")
+    return " ".join((first.removesuffix("s"), *rest))
 
 
 def _named(found: Found, key: str) -> str:

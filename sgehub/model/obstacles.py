@@ -122,6 +122,9 @@ def in_the_way(wish: Wish, lines: Iterable[str], *, now: bool) -> str:
         found = {key: each for key, each in found.items() if key[0].passes}
     if any(one.explains and one is not _NO_ROOM for one, _ in found):
         found = {key: each for key, each in found.items() if key[0] is not _NO_ROOM}
+    for one, name in tuple(found):
+        if one is _NOT_THERE and (_LACKING, name) in found:  # some hosts have too little of it, others none
+            found[_LACKING, name] = [*found[_LACKING, name], *found.pop((one, name))]
     telling = Telling(now, alone=len(found) == 1)
     clauses = [one.tell(each, wish, telling) for (one, _), each in found.items()]
     if not clauses:

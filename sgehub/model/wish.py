@@ -5,7 +5,7 @@ The law of this file: pure; it says what was asked and never what was answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,14 +33,14 @@ class Wish:
         return named_queues(self.request, self.policy)
 
     def noun(self, name: str) -> str:
-        """Return the form's word for a complex."""
+        """Return the form's word for a complex, "GPUs" or "GPUs of type a100"; its own name if there is none."""
         gpu = self.policy.gpu
         if any(one.complex == name for one in self.policy.memory):
             return "memory"
         if gpu is not None and name == gpu.complex:
             return "GPUs"
-        if any(name in one.adds for one in self.policy.gpu_types.values()):
-            return f"no GPUs of type {self.request.gpu_type}"
+        if name in self._of_gpu_type:
+            return f"GPUs of type {self.request.gpu_type}"
         return {"slots": "cores", "h_rt": "runtime"}.get(name, name)
 
     def wanted(self, name: str) -> str:
@@ -49,6 +49,12 @@ class Wish:
             if one.complex == name:
                 return readable(one.total(self.request.memory, self.request.cores).bytes)
         return {"GPUs": str(self.request.gpus), "cores": str(self.request.cores)}.get(self.noun(name), "")
+
+    @property
+    def _of_gpu_type(self) -> Collection[str]:
+        """The complexes that the type of GPU adds."""
+        kind = self.policy.gpu_types.get(self.request.gpu_type or "")
+        return () if kind is None else kind.adds
 
     @property
     def words(self) -> str:

@@ -207,6 +207,78 @@ def test_gpus_that_some_hosts_lack_altogether_are_counted():
     assert "at most 2 GPUs, not 3" in found.sentence
 
 
+TYPES = site(
+    gpu={
+        "complex": "gpu",
+        "counted": "job",
+        "types": {"a100": {"adds": {"a100": "1"}}, "k80": {"adds": {"gt": "k80", "gpu_memory": "12G"}}},
+    }
+)
+NONE = 'Job 7 (-l a100=1) cannot run at host "{}" because it offers only hc:a100=0.000000'
+ONE = 'Job 7 (-l a100=1) cannot run at host "{}" because it offers only hc:a100=1.000000'
+UNKNOWN = 'Job 7 (-l a100=1) cannot run in queue "gpu.q@{}" because job requests unknown resource (a100)'
+NO_GPU = 'Job 7 cannot run at host "{}" because it offers only hc:gpu=0.000000'
+TEXT = 'Job 7 (-l gt=k80) cannot run at host "{}" because it offers only hf:gt=a100'
+SMALL = 'Job 7 (-l gpu_memory=12G) cannot run at host "{}" because it offers only hf:gpu_memory=8.000G'
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "now", "ever"),
+    [
+        (
+            "a100",
+            [NONE],
+            "no host of gpu.q has GPUs of type a100 free now.",
+            "no host of gpu.q has GPUs of type a100.",
+        ),
+        ("a100", [NONE, NONE], "no host of gpu.q has GPUs of type a100 free now.", None),
+        (
+            "a100",
+            [NONE, NONE, NO_GPU],
+            "2 hosts of gpu.q have no GPUs of type a100 free now; 1 host of gpu.q has no GPUs free now.",
+            "2 hosts of gpu.q have no GPUs of type a100; 1 host of gpu.q has no GPUs.",
+        ),
+        (
+            "a100",
+            [NONE, NO_GPU],
+            "1 host of gpu.q has no GPUs of type a100 free now; 1 host of gpu.q has no GPUs free now.",
+            None,
+        ),
+        ("a100", [ONE, NONE], "the hosts of gpu.q have at most 1 GPU of type a100 free now.", None),
+        ("a100", [UNKNOWN], None, "no host of gpu.q has GPUs of type a100."),
+        ("a100", [UNKNOWN, NONE], None, "no host of gpu.q has GPUs of type a100."),
+        ("a100", [UNKNOWN, ONE], None, "the hosts of gpu.q have at most 1 GPU of type a100."),
+        ("k80", [TEXT], None, "the hosts of gpu.q have no GPUs of type k80."),
+        ("k80", [TEXT, NO_GPU], None, "1 host of gpu.q has no GPUs of type k80; 1 host of gpu.q has no GPUs."),
+        ("k80", [SMALL], None, "the hosts of gpu.q have at most 8G of gpu_memory."),
+    ],
+)
+def test_a_type_of_gpu_is_told_by_its_name(kind, lines, now, ever):
+    """Whether its complex is a number, a text, an amount of memory, or unknown to a host."""
+    request = TYPES.defaults.model_copy(update={"gpus": 1, "gpu_type": kind, "queue": "gpu.q"})
+    wish = Wish("alice", request, TYPES)
+    said = [line.format(f"n{number}") for number, line in enumerate(lines)]
+    if now is not None:
+        assert verdict.would_wait(wish, said).sentence == f"Would wait: {now}"
+    if ever is not None:
+        assert verdict.never(wish, said, said).sentence == f"Can never run: {ever}"
+
+
+@pytest.mark.parametrize(
+    ("offer", "sentence"),
+    [
+        ("hf:h_vmem=NONE", "the hosts have less memory than asked for."),
+        ("qf:h_rt=8:0:0", "the hosts have less runtime than asked for."),
+        ("hc:slots=none", "the hosts have fewer cores than asked for."),
+        ("hf:arch=lx-x86", "the hosts have another arch than asked for."),
+    ],
+)
+def test_an_amount_that_cannot_be_read_is_no_riddle(offer, sentence):
+    """It is less than was asked for, and that is said."""
+    line = f'Job 7 cannot run at host "n1" because it offers only {offer}'
+    assert verdict.would_wait(asked(""), [line]).sentence == f"Would wait: {sentence}"
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
