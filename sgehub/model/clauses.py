@@ -130,15 +130,18 @@ def listed_elsewhere(_found: Found, _wish: Wish, _telling: Telling) -> str:
     return "no host belongs to the queues that it may use"
 
 
-_NUMBER: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?)")
+_NUMBER: Final = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?)")
 _UNITS: Final = frozenset("KMGT")
 _LESS: Final = {"memory": "less", "runtime": "less", "GPUs": "fewer", "cores": "fewer"}
 
 
 def _number(text: str) -> float | None:
-    """Read an amount that Grid Engine prints, always with 1024; None for what is no number."""
+    """Read an amount that Grid Engine prints, always with 1024; None for what is no number.
+
+    A host that is overbooked offers less than nothing: nothing.
+    """
     match = _NUMBER.fullmatch(text)
-    return None if match is None else float(match[1]) * 1024.0 ** " KMGT".index(match[2] or " ")
+    return None if match is None else max(0.0, float(match[1])) * 1024.0 ** " KMGT".index(match[2] or " ")
 
 
 def _singular(noun: str) -> str:

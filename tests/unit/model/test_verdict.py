@@ -265,6 +265,22 @@ def test_a_type_of_gpu_is_told_by_its_name(kind, lines, now, ever):
 
 
 @pytest.mark.parametrize(
+    ("offers", "sentence"),
+    [
+        (["h_vmem=-2.000G"], "no host has memory free now."),
+        (["h_vmem=-2.000G", "h_vmem=1.000G"], "the hosts have at most 1G of memory free now, not 2G."),
+        (["h_vmem=-2.000G", "h_vmem=0.000"], "no host has memory free now."),
+        (["gpu=-1.000000"], "no host has GPUs free now."),
+        (["gpu=-1.000000", "h_vmem=-0.500G"], "1 host has no GPUs free now; 1 host has no memory free now."),
+    ],
+)
+def test_an_overbooked_host_has_nothing_free(offers, sentence):
+    """A complex that was lowered under running jobs has a negative rest."""
+    lines = [f'Job 7 cannot run at host "n{at}" because it offers only hc:{one}' for at, one in enumerate(offers)]
+    assert verdict.would_wait(asked("h_vmem=2G"), lines).sentence == f"Would wait: {sentence}"
+
+
+@pytest.mark.parametrize(
     ("offer", "sentence"),
     [
         ("hf:h_vmem=NONE", "the hosts have less memory than asked for."),
