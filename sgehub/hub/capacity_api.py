@@ -21,12 +21,10 @@ from sgehub.model.capacity import Amount, Capacity, Largest, QueueCapacity, star
 from sgehub.model.judging import counted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest, parse_request
-from sgehub.model.units import MULTIPLIERS
-from sgehub.model.wish import listed
+from sgehub.model.wish import in_tenths, listed
 
 PATIENCE: Final = 3.0  # seconds that an answer to the page waits for one of Grid Engine
 SCOPE: Final = "servers"  # who may open somebody's form has it for that person
-_TENTH: Final = 10
 
 
 class CapacityHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
@@ -119,7 +117,7 @@ def _queues(policy: SitePolicy, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     largest = snapshot.largest(policy)
     for name, limits in policy.queues.items():
         queue = snapshot.capacity.get(name, QueueCapacity())
-        bars = [("Slots", queue.slots, str), ("Memory", queue.memory, size)]
+        bars = [("Slots", queue.slots, str), ("Memory", queue.memory, in_tenths)]
         if limits.gpus:
             bars.append(("GPUs", queue.gpus, str))
         yield {
@@ -155,7 +153,7 @@ def _words(one: Largest | None, *, gpus: bool) -> dict[str, Any] | None:
     memory = None if one.memory is None else one.memory.bytes
     return {
         "cores": one.cores,
-        "memory": None if memory is None else size(memory),
+        "memory": None if memory is None else in_tenths(memory),
         "gpus": one.gpus,
         "text": resources(one.cores, memory, one.gpus if gpus else None),
     }
@@ -165,15 +163,7 @@ def resources(cores: int, memory: int | None, gpus: int | None) -> str:
     """Say an amount of everything; what is None is left out."""
     parts = [counted(cores, "core")]
     if memory is not None:
-        parts.append(f"{size(memory)} of memory")
+        parts.append(f"{in_tenths(memory)} of memory")
     if gpus is not None:
         parts.append(counted(gpus, "GPU"))
     return listed(parts)
-
-
-def size(number: int) -> str:
-    """Return bytes in Grid Engine's notation, rounded down to tenths: "63.9G", "512M"."""
-    unit = next((one for one in "TGM" if number >= MULTIPLIERS[one]), "K")
-    tenths = number * _TENTH // MULTIPLIERS[unit]
-    whole, rest = divmod(tenths, _TENTH)
-    return f"{whole}.{rest}{unit}" if rest else f"{whole}{unit}"

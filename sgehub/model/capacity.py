@@ -190,11 +190,7 @@ class Tally:
         """Return a person's memory: what the first complex leaves, or less where another one has less."""
         if self._memory[0].complex not in amounts:
             return None
-        return min(
-            int(amounts[one.complex] / one.headroom) if one.headroom != 1 else amounts[one.complex]
-            for one in self._memory
-            if one.complex in amounts
-        )
+        return min(one.without_headroom(amounts[one.complex]) for one in self._memory if one.complex in amounts)
 
 
 def _capped(value: int | None, most: int | None) -> int | None:

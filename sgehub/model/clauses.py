@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sgehub.model.wish import Wish, listed, readable
+from sgehub.model.wish import Wish, in_tenths, listed
 
 Found = Sequence[Mapping[str, str]]  # what was read of the lines of one kind
 
@@ -37,7 +37,7 @@ def lacking(found: Found, wish: Wish, telling: Telling) -> str:
     if not most:
         return f"{have_no} {noun}{free}"
     if noun == "memory" or any(one.get("offer", "")[-1:] in _UNITS for one in found):
-        amount = f"{readable(int(most))} of {'memory' if noun == 'memory' else name}"
+        amount = f"{in_tenths(wish.offered(name, int(most)))} of {'memory' if noun == 'memory' else name}"
     else:
         amount = f"{most:g} {noun if noun == name or most != 1 else _singular(noun)}"
     wanted = wish.wanted(name)

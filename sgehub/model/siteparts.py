@@ -125,6 +125,10 @@ class MemoryComplex(ComplexSite):
         more = Memory(math.ceil(memory.bytes * self.headroom))
         return more.per_slot(slots if self.counted == "slot" else 1)
 
+    def without_headroom(self, size: int) -> int:
+        """Return how many of so many bytes of this complex a person could ask for, rounded down."""
+        return size if self.headroom == 1 else int(size / self.headroom)
+
 
 class GpuType(Closed):
     """One type of GPU that people can choose."""

@@ -17,6 +17,7 @@ from sgehub.model.units import MULTIPLIERS, Memory
 
 MOST_NAMES: Final = 4
 SHORT: Final = len("1023M")
+TENTH: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,15 @@ class Wish:
         return {"slots": "cores", "h_rt": "runtime"}.get(name, name)
 
     def wanted(self, name: str) -> str:
-        """Return how much the whole job wants of a complex, "" where the form does not say so."""
-        for one in self.policy.memory:
-            if one.complex == name:
-                return readable(one.total(self.request.memory, self.request.cores).bytes)
-        return {"GPUs": str(self.request.gpus), "cores": str(self.request.cores)}.get(self.noun(name), "")
+        """Return how much the form asks for of a complex, "" where it does not say so."""
+        request = self.request
+        known = {"memory": readable(request.memory.bytes), "GPUs": str(request.gpus), "cores": str(request.cores)}
+        return known.get(self.noun(name), "")
+
+    def offered(self, name: str, size: int) -> int:
+        """Return how much of so many bytes of a complex the form could ask for: memory has no headroom there."""
+        found = (one.without_headroom(size) for one in self.policy.memory if one.complex == name)
+        return next(found, size)
 
     @property
     def _of_gpu_type(self) -> Collection[str]:
@@ -65,10 +70,16 @@ class Wish:
 
 
 def readable(size: int) -> str:
-    """Return bytes exactly where that is short, else with one decimal: "4G", "14.3G"."""
+    """Return bytes exactly where that is short, else in tenths: "4G", "1536M", "14.3G"."""
     exact = str(Memory(size))
-    unit = next((one for one in "TGMK" if size >= MULTIPLIERS[one]), "")
-    return exact if len(exact) <= SHORT or not unit else f"{size / MULTIPLIERS[unit]:.1f}{unit}"
+    return exact if len(exact) <= SHORT else in_tenths(size)
+
+
+def in_tenths(size: int) -> str:
+    """Return bytes in Grid Engine's notation, rounded down to tenths: "63.9G", "512M"."""
+    unit = next((one for one in "TGM" if size >= MULTIPLIERS[one]), "K")
+    whole, rest = divmod(size * TENTH // MULTIPLIERS[unit], TENTH)
+    return f"{whole}.{rest}{unit}" if rest else f"{whole}{unit}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sgehub.hub.capacity_api import held, presets, resources, size
+from sgehub.hub.capacity_api import held, presets, resources
 from sgehub.model.capacity import QueueCapacity, Room
 from sgehub.model.request import ResourceRequest, parse_request
-from sgehub.model.units import Memory
 from tests.unit.model.site import site
 
 G = 1024**3
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (0, "0K"),
-        (512 * 1024**2, "512M"),
-        (G, "1G"),
-        (G - 1, "1023.9M"),
-        (int(1.55 * G), "1.5G"),
-        (64 * G - 1024**2, "63.9G"),
-        (192 * G, "192G"),
-        (1536 * G, "1.5T"),
-    ],
-)
-def test_memory_is_rounded_down_and_can_be_typed(number: int, text: str) -> None:
-    """Nobody is offered more than there is, and the form reads what the page says."""
-    assert size(number) == text
-    assert Memory.parse(text).bytes <= number
 
 
 @pytest.mark.parametrize(

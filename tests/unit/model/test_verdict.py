@@ -12,7 +12,7 @@ from sgehub.model import verdict
 from sgehub.model.policy import SitePolicy
 from sgehub.model.units import Duration, Memory
 from sgehub.model.verdict import Kind, Verdict
-from sgehub.model.wish import Wish, listed, readable
+from sgehub.model.wish import Wish, in_tenths, listed, readable
 from tests.unit.gridengine.captured import captured, everything
 from tests.unit.model.site import BASE, site
 
@@ -151,7 +151,7 @@ def test_a_no_to_a_load_value_is_never_a_never(case):
     found = judged("sge-8.1.9", f"verdict.w-{{}}.{case}")
     assert found.kind is Kind.UNKNOWN
     assert found.sentence.startswith("Cannot start now: ")
-    assert "at most 21.9G of mem_free free now" in found.sentence
+    assert "at most 21.8G of mem_free free now" in found.sentence
     assert found.sentence.endswith("Grid Engine does not say whether it ever could.")
 
 
@@ -280,6 +280,33 @@ def test_an_overbooked_host_has_nothing_free(offers, sentence):
     assert verdict.would_wait(asked("h_vmem=2G"), lines).sentence == f"Would wait: {sentence}"
 
 
+LIMIT_AND_FREE = site(
+    memory=[
+        {"complex": "h_vmem", "counted": "slot", "headroom": 1.5},
+        {"complex": "mem_free", "counted": "host"},
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("offers", "sentence"),
+    [
+        (["hc:h_vmem=9.000G"], "the hosts have at most 6G of memory free now, not 8G."),
+        (["hc:h_vmem=10.000G"], "the hosts have at most 6.6G of memory free now, not 8G."),
+        (["hc:h_vmem=11.999G"], "the hosts have at most 7.9G of memory free now, not 8G."),
+        (["hl:mem_free=7.500G"], "the hosts have at most 7.5G of memory free now, not 8G."),
+        (["hc:h_vmem=0.000"], "no host has memory free now."),
+    ],
+)
+def test_memory_is_told_as_people_ask_for_it(offers, sentence):
+    """What a job gets beyond that (headroom) is nobody's word; the panel of what is free takes it off as well."""
+    request = LIMIT_AND_FREE.defaults.model_copy(update={"memory": Memory.parse("8G")})
+    for cores in (1, 3):
+        wish = Wish("alice", request.model_copy(update={"cores": cores}), LIMIT_AND_FREE)
+        lines = [f'Job 7 cannot run at host "n1" because it offers only {one}' for one in offers]
+        assert verdict.would_wait(wish, lines).sentence == f"Would wait: {sentence}"
+
+
 @pytest.mark.parametrize(
     ("offer", "sentence"),
     [
@@ -337,8 +364,30 @@ def test_many_names_are_cut_short():
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0"), (2**30, "1G"), (int(21.891 * 2**30), "21.9G"), (1536 * 2**20, "1536M")]
+    ("size", "text"), [(0, "0"), (2**30, "1G"), (int(21.891 * 2**30), "21.8G"), (1536 * 2**20, "1536M")]
 )
 def test_amounts_are_short(size, text):
-    """Grid Engine prints three digits behind the point; people read one."""
+    """Grid Engine prints three digits behind the point; people read one, and never more than there is."""
     assert readable(size) == text
+
+
+G = 2**30
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0K"),
+        (512 * 1024**2, "512M"),
+        (G, "1G"),
+        (G - 1, "1023.9M"),
+        (int(1.55 * G), "1.5G"),
+        (64 * G - 1024**2, "63.9G"),
+        (192 * G, "192G"),
+        (1536 * G, "1.5T"),
+    ],
+)
+def test_memory_is_rounded_down_and_can_be_typed(number, text):
+    """Nobody is offered more than there is, and the form reads what the page says."""
+    assert in_tenths(number) == text
+    assert Memory.parse(text).bytes <= number
