@@ -125,6 +125,19 @@ def nowhere(found: Found, _wish: Wish, _telling: Telling) -> str:
     return f"Grid Engine knows no {found[0]['kind']} {_named(found, 'name')}"
 
 
+def no_pe(found: Found, _wish: Wish, _telling: Telling) -> str:
+    """Name the queues that do not offer a parallel environment."""
+    queues = dict.fromkeys(one["queue"] for one in found)
+    verb = "does" if len(queues) == 1 else "do"
+    return f"{listed(queues)} {verb} not offer the parallel environment {_named(found, 'pe')}"
+
+
+def not_reserved(found: Found, _wish: Wish, _telling: Telling) -> str:
+    """Say that of all places none is held by an advance reservation."""
+    queues = dict.fromkeys(one["queue"] for one in found)
+    return f"advance reservation {_named(found, 'reservation')} has no place in {listed(queues)}"
+
+
 def listed_elsewhere(_found: Found, _wish: Wish, _telling: Telling) -> str:
     """Say that of all queues none is one that the job names."""
     return "no host belongs to the queues that it may use"

@@ -45,6 +45,14 @@ _REQUEST: Final = r"(?:\(-l (?P<request>.*)\) )?"
 _ELSEWHERE: Final = Obstacle(
     re.compile(r"cannot run in queue .* not contained in its hard queue list \(-q\)"), clauses.listed_elsewhere
 )
+_NOT_RESERVED: Final = Obstacle(
+    re.compile(
+        r'cannot run in queue "(?P<queue>[^"@]{1,128})(?:@[^"]{0,200})?" because it was not reserved by advance'
+        r" reservation (?P<reservation>[0-9]{1,9})"
+    ),
+    clauses.not_reserved,
+    explains=False,
+)
 _LACKING: Final = Obstacle(
     re.compile(rf'.*cannot run (?:(?:at host|in queue) "(?P<where>[^"]{{1,200}})"|globally) {_OFFERS}'),
     clauses.lacking,
@@ -64,12 +72,21 @@ _NO_ROOM: Final = Obstacle(
     clauses.no_room,
     passes=True,
 )
+_NO_PE: Final = Obstacle(
+    re.compile(
+        r'cannot run in queue "(?P<queue>[^"@]{1,128})(?:@[^"]{0,200})?" because PE "(?P<pe>[^"]{1,128})" is not'
+        r" in (?:PE|pe) list"  # 8.1.9, Open Cluster Scheduler
+    ),
+    clauses.no_pe,
+)
 # What the scheduler of both dialects prints. The first that fits counts.
 TABLE: Final = (
     _ELSEWHERE,
+    _NOT_RESERVED,
     _LACKING,
     _NOT_THERE,
     _NO_ROOM,
+    _NO_PE,
     Obstacle(
         re.compile(r'cannot run because it exceeds limit "[^"]*" in rule "(?P<rule>[^"/]{1,128})(?:/[^"]*)?"'),
         clauses.over_quota,
@@ -109,6 +126,7 @@ TABLE: Final = (
     Obstacle(re.compile(rf".*job requests unknown (?P<kind>queue) {_NAME}"), clauses.nowhere),
     Obstacle(re.compile(rf"unknown (?P<kind>resource) {_NAME}"), clauses.nowhere),
 )
+_OUTSIDE: Final = (_ELSEWHERE, _NOT_RESERVED)  # they name the places that were not asked for
 _BEGINNING: Final = re.compile(r"(?:Unable to run job: )?(?:job rejected: )?(?:Job [0-9]+ )?")
 _NOISE: Final = re.compile(r"(?:verification: .*|Exiting\.|\s*)")
 
@@ -116,11 +134,12 @@ _NOISE: Final = re.compile(r"(?:verification: .*|Exiting\.|\s*)")
 def in_the_way(wish: Wish, lines: Iterable[str], *, now: bool) -> str:
     """Say in one sentence what is in the way of a job, now or ever, with its full stop."""
     found, strange = _read(lines)
-    if len(found) > 1:
-        found.pop((_ELSEWHERE, ""), None)  # the queues that were not asked for
+    for outside in _OUTSIDE:
+        if len(found) > 1:
+            found.pop((outside, ""), None)
     if now and any(one.passes for one, _ in found):
         found = {key: each for key, each in found.items() if key[0].passes}
-    if any(one.explains and one is not _NO_ROOM for one, _ in found):
+    if any(_settles(one, each, wish) for (one, _), each in found.items()):
         found = {key: each for key, each in found.items() if key[0] is not _NO_ROOM}
     for one, name in tuple(found):
         if one is _NOT_THERE and (_LACKING, name) in found:  # some hosts have too little of it, others none
@@ -131,6 +150,13 @@ def in_the_way(wish: Wish, lines: Iterable[str], *, now: bool) -> str:
         said = strange if strange.endswith((".", "!", "?", "…")) else f"{strange}."
         return f"Grid Engine says: {said}" if strange else "Grid Engine does not say why."
     return "; ".join(clauses[:MOST_CLAUSES]) + (", and more." if len(clauses) > MOST_CLAUSES else ".")
+
+
+def _settles(one: Obstacle, each: Found, wish: Wish) -> bool:
+    """Tell whether this says all there is to say of a parallel environment without room."""
+    if one is _NO_PE:  # another queue may offer it, and have no room
+        return bool(wish.queues) and {line["queue"] for line in each}.issuperset(wish.queues)
+    return one.explains and one is not _NO_ROOM
 
 
 def doubtful(wish: Wish, now: Iterable[str], ever: Iterable[str]) -> bool:
@@ -150,7 +176,9 @@ def doubtful(wish: Wish, now: Iterable[str], ever: Iterable[str]) -> bool:
     loads = any(one.counted == "host" for one in wish.policy.memory) or bool(
         (request.gpus and request.gpu_type) or any(value for _, value in request.extra)
     )
-    return loads and _NO_ROOM in {one for one, _ in found} <= {_NO_ROOM, _ELSEWHERE}
+    if any(one is _NO_PE and _settles(one, each, wish) for (one, _), each in found.items()):
+        return False
+    return loads and _NO_ROOM in {one for one, _ in found} <= {_NO_ROOM, _NO_PE, *_OUTSIDE}
 
 
 def _read(lines: Iterable[str]) -> tuple[dict[tuple[Obstacle, str], list[Mapping[str, str]]], str]:

@@ -280,6 +280,83 @@ def test_an_overbooked_host_has_nothing_free(offers, sentence):
     assert verdict.would_wait(asked("h_vmem=2G"), lines).sentence == f"Would wait: {sentence}"
 
 
+NO_ROOM = 'Job 7 cannot run in PE "smp" because it only offers 0 slots'
+NO_PE = 'Job 7 cannot run in queue "{}" because PE "smp" is not in PE list'
+NOT_RESERVED = 'Job 7 cannot run in queue "{}" because it was not reserved by advance reservation 2'
+NOT_ASKED = 'Job 7 cannot run in queue "{}" because it is not contained in its hard queue list (-q)'
+NO_PLACE = f"{SMP} has no place for 2 cores and 2G of memory together"
+
+
+@pytest.mark.parametrize(
+    ("lines", "queue", "sentence"),
+    [
+        ([NO_PE.format("gpu.q")], "gpu.q", "gpu.q does not offer the parallel environment smp."),
+        ([NO_PE.format("gpu.q"), NO_ROOM], "gpu.q", "gpu.q does not offer the parallel environment smp."),
+        (
+            [NO_PE.format("gpu.q@n1"), NO_PE.format("gpu.q@n2"), NOT_ASKED.format("all.q"), NO_ROOM],
+            "gpu.q",
+            "gpu.q does not offer the parallel environment smp.",
+        ),
+        (
+            [NO_PE.format(name) for name in ("short.q", "long.q", "gpu.q")],
+            None,
+            "short.q, long.q and gpu.q do not offer the parallel environment smp.",
+        ),
+        # The other queues offer it, and have no room.
+        (
+            [NO_PE.format("long.q"), NO_ROOM],
+            None,
+            f"long.q does not offer the parallel environment smp; {NO_PLACE}.",
+        ),
+        ([NOT_RESERVED.format("gpu.q@n1")], "gpu.q", "advance reservation 2 has no place in gpu.q."),
+        ([NOT_RESERVED.format("gpu.q@n1"), NO_ROOM], "gpu.q", f"{NO_PLACE}."),
+        (
+            [NOT_RESERVED.format("gpu.q"), NOT_ASKED.format("all.q")],
+            "gpu.q",
+            "advance reservation 2 has no place in gpu.q.",
+        ),
+    ],
+)
+def test_queues_that_cannot_have_the_job_are_named(lines, queue, sentence):
+    """A queue without the parallel environment is the reason if no other queue is left."""
+    policy = site()
+    wish = Wish("alice", policy.defaults.model_copy(update={"cores": 2, "queue": queue}), policy)
+    ended = [f"{line}." for line in lines]
+    for said in (lines, ended, [line.replace("PE list", "pe list") for line in lines]):
+        assert verdict.never(wish, said, said).sentence == f"Can never run: {sentence}"
+
+
+FIVE = f"{SMP} has no free place for 5 cores and 5G of memory together"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "sentence"),
+    [
+        ("sge-8.1.9", "j.QWP.qstat-j.xml", f"Would wait: {FIVE}; jupyter.q takes no jobs now on 2 hosts."),
+        ("ocs-9.1.4", "j.QWP.qstat-j.xml", f"Would wait: {FIVE}; jupyter.q takes no jobs now on 2 hosts."),
+        ("sge-8.1.9", "j.inar.qstat-j.xml", "Would wait: advance reservation 2 has no place in jupyter.q."),
+    ],
+)
+def test_no_line_of_a_waiting_job_is_strange(dialect, name, sentence):
+    """The scheduler has the same words for jobs that wait."""
+    each = next(one for one in everything() if (one.dialect, one.name) == (dialect, name))
+    lines = re.findall(r"<MES_message>(.*?)</MES_message>", each.text)
+    lines = [line.replace("&quot;", '"') for line in lines]
+    assert verdict.would_wait(asked("-pe smp 5"), lines).sentence == sentence
+
+
+def test_a_queue_without_the_parallel_environment_leaves_a_doubt_only_if_there_are_others():
+    """A load value is hidden where another queue offers it and has no room."""
+    policy = site(memory={"complex": "mem_free", "counted": "host"})
+    wish = Wish("alice", policy.defaults.model_copy(update={"cores": 2, "queue": "gpu.q"}), policy)
+    lines = [NO_PE.format("gpu.q"), NO_ROOM]
+    assert verdict.never(wish, lines, lines).kind is Kind.NEVER
+    wish = Wish("alice", wish.request.model_copy(update={"queue": None}), policy)
+    assert verdict.never(wish, lines, lines).kind is Kind.UNKNOWN
+    lines = [NOT_RESERVED.format("gpu.q@n1"), NO_ROOM]
+    assert verdict.never(wish, lines, lines).kind is Kind.UNKNOWN
+
+
 LIMIT_AND_FREE = site(
     memory=[
         {"complex": "h_vmem", "counted": "slot", "headroom": 1.5},
