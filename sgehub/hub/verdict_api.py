@@ -29,8 +29,7 @@ from sgehub.model.wish import Wish
 if TYPE_CHECKING:
     from sgehub.hub.spawner import SGESpawner
 
-BODY_LIMIT: Final = 16 * 1024  # bytes; a form has a few hundred
-MOST_FIELDS: Final = 50
+BODY_LIMIT: Final = 32 * 1024  # bytes; a form has a few hundred, and 16 KB with a hundred fields of the site's own
 NO_TAG: Final = "0" * 12  # of a start that is not made
 
 
@@ -56,25 +55,23 @@ class VerdictHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
 
     def _values(self) -> Mapping[str, str]:
         """Read {field: text}, or answer 400; what the fields may hold is the gate's business."""
-        body = self.request.body
-        values: Any
-        try:
-            values = json.loads(body) if len(body) <= BODY_LIMIT else None
-        except (ValueError, RecursionError):
-            values = None
-        if not _is_form(values):
+        values = fields_in(self.request.body)
+        if values is None:
             raise web.HTTPError(
                 400,
-                'Send the form\'s fields as one JSON object of texts, such as {"cores": "1"}, of 16 KB at most.',
+                'Send the form\'s fields as one JSON object of texts, such as {"cores": "1"}, '
+                f"of {BODY_LIMIT // 1024} KB at most.",
             )
-        found: Mapping[str, str] = values
-        return found
+        return values
 
 
-def _is_form(values: Any) -> bool:
-    if not isinstance(values, dict) or len(values) > MOST_FIELDS:
-        return False
-    return all(isinstance(value, str) for value in values.values())
+def fields_in(body: bytes) -> Mapping[str, str] | None:
+    """Return the fields of a form, None if this is none. How many there may be is for the gate to say."""
+    try:
+        values = json.loads(body) if len(body) <= BODY_LIMIT else None
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and all(isinstance(one, str) for one in values.values()) else None
 
 
 async def verdict_on(spawner: SGESpawner, values: Mapping[str, str]) -> Verdict | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from traitlets.config import Config
 
 from sgehub.errors import AccountError, NoAnswerError
 from sgehub.gridengine.parse_qsub import Verification
-from sgehub.hub import starting, verdict_api
+from sgehub.hub import form, starting, verdict_api
+from sgehub.hub.offered import fields_of
 from sgehub.hub.people import People, account_of
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.spawner import SGESpawner
@@ -24,6 +26,7 @@ from sgehub.hub.verdict import BELIEVED, MOST_KNOWN, Question, Verdicts
 from sgehub.model.verdict import SILENT, Kind
 from sgehub.model.wish import Wish
 from sgehub.siteconfig import load_site
+from tests.unit.model.site import site
 
 SITE = str(Path(__file__).parents[3] / "config" / "site.yaml")
 POLICY = load_site(Path(SITE))
@@ -288,6 +291,22 @@ async def test_what_the_site_refuses_never_reaches_grid_engine(service, spawner,
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the sentence is compared below
         spawner.run_options_from_form({name: [value] for name, value in values.items()})
     assert found.sentence == caught.value.jupyterhub_message
+
+
+async def test_a_form_with_many_fields_of_the_sites_own_has_a_verdict(service, spawner):
+    """As many as a request may have, with long names and values; no more than the gate takes."""
+    names = [f"n{number:03}{'n' * 50}" for number in range(100)]
+    choices = {name: {"v" * 60: {"adds": {name: "1"}}} for name in names}
+    policy = site(fields={name: {"label": "A", "type": "choice", "choices": choices[name]} for name in names})
+    service.people = People(policy, time.time)
+    values = dict.fromkeys((*fields_of(policy), "preset"), "") | {f"extra.{name}": "v" * 60 for name in names}
+    values |= {"cores": "1", "memory": "2G", "gpus": "0", "runtime": "01:00:00"}
+    read = verdict_api.fields_in(json.dumps(values).encode())
+    assert read == values
+    assert (await verdict_api.verdict_on(spawner, read)).kind is Kind.NOW
+    found = await verdict_api.verdict_on(spawner, {**read, **{f"f{number}": "x" for number in range(3000)}})
+    assert found.kind is Kind.REFUSED
+    assert found.sentence.count("There is no field") == form.UNKNOWN_LIMIT
 
 
 async def test_a_session_too_many_is_refused_before_start(service, spawner):
