@@ -20,10 +20,12 @@ from sgehub.hub.engines import cluster_of
 from sgehub.model.asking import preset_request
 from sgehub.model.jobspec import resolve
 from sgehub.model.judging import violations
+from sgehub.model.obstacles import doubtful
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import ComplexSite
 from sgehub.model.units import Duration, Memory
+from sgehub.model.wish import Wish
 
 ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
 # Limits that Grid Engine multiplies by the slots of a job on a host by itself; queue_conf(5), RESOURCE LIMITS.
@@ -32,6 +34,7 @@ COUNTED: Final = {"YES": "slot", "JOB": "job", "HOST": "host"}  # complex(5), co
 NUMBERS: Final = frozenset({"INT", "DOUBLE", "RSMAP"})
 MOST_NAMES: Final = 20
 HOME, LOG, NAME = "/home/person", "/home/person/.sgehub/log/0.log", "sgehub-000000000000"
+SCRIPT: Final = "true\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ class Cluster(Protocol):
     async def project_names(self) -> tuple[str, ...]:
         """Return the names of all projects."""
 
-    async def verify(self, person: str, options: tuple[str, ...], script: str) -> Verification:
-        """Ask whether a job could ever run."""
+    async def verify(self, person: str, options: tuple[str, ...], script: str, *, mode: str = "v") -> Verification:
+        """Ask whether a job could ever run ("v"), or start now ("p")."""
 
 
 async def facts(policy: SitePolicy, cluster: Cluster) -> Facts:
@@ -208,17 +211,29 @@ def _attempt(render: Callable[[], str]) -> Iterator[Complaint]:
 
 
 async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Complaint, ...]:
-    """Ask `qsub -w v` as a person for the defaults and for the most of each queue. Raises SgehubError."""
+    """Ask qsub as a person about the defaults, the presets and the most of each queue. Raises SgehubError."""
     found = []
     for path, request in _wishes(policy):
         if request is None:
             found.append(Complaint(path, "this could not be verified: no request is as large as this.", wish=True))
             continue
-        spec = resolve(request, policy, name=NAME, home=HOME, log=LOG)
-        verdict = await cluster.verify(person, submit_options(spec), "true\n")
-        if not verdict.possible:
-            found.append(Complaint(path, f"such a job can never run for {person}: {verdict.reason}"))
+        options = submit_options(resolve(request, policy, name=NAME, home=HOME, log=LOG))
+        found.extend(await _impossible(path, Wish(person, request, policy), options, cluster))
     return tuple(found)
+
+
+async def _impossible(
+    path: tuple[str, ...], wish: Wish, options: tuple[str, ...], cluster: Cluster
+) -> tuple[Complaint, ...]:
+    """Return what Grid Engine says against a job; its "never" is not always to be believed, see `doubtful`."""
+    ever = await cluster.verify(wish.person, options, SCRIPT)
+    now = ever if ever.possible else await cluster.verify(wish.person, options, SCRIPT, mode="p")
+    if now.possible:
+        return ()
+    if doubtful(wish, now.lines, ever.lines):
+        doubt = f"Grid Engine does not say whether such a job could ever run for {wish.person}"
+        return (Complaint(path, f"{doubt}. It could not start now: {now.reason}", wish=True),)
+    return (Complaint(path, f"such a job can never run for {wish.person}: {ever.reason}"),)
 
 
 def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest | None]]:

@@ -11,11 +11,12 @@ import pytest
 
 from sgehub.errors import AccountError, NoAnswerError
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment, PerHost
-from sgehub.gridengine.parse_qsub import Verification
+from sgehub.gridengine.parse_qsub import Verification, parse_verification
 from sgehub.hub import sitecheck
 from sgehub.hub.sitecheck import check
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import read_site
+from tests.unit.gridengine.captured import DATA, captured
 from tests.unit.model.site import BASE, site
 
 
@@ -47,7 +48,9 @@ class Cluster:
         self.known: Mapping[str, Complex] = COMPLEXES
         self.silent = False
         self.verdict = Verification(possible=True)
+        self.now: Verification | None = None  # what -w p says, by default the same
         self.verified: list[tuple[str, tuple[str, ...]]] = []
+        self.modes: list[str] = []
 
     async def complexes(self) -> Mapping[str, Complex]:
         """Return all complexes."""
@@ -71,10 +74,15 @@ class Cluster:
         """Return the names of all projects."""
         return self.projects
 
-    async def verify(self, person: str, options: tuple[str, ...], _script: str) -> Verification:
+    async def verify(
+        self, person: str, options: tuple[str, ...], _script: str, *, mode: str = "v"
+    ) -> Verification:
         """Give qsub's verdict."""
         if person == "nobody":
             raise AccountError("There is no account 'nobody'.")
+        self.modes.append(mode)
+        if mode == "p":
+            return self.now or self.verdict
         self.verified.append((person, options))
         return self.verdict
 
@@ -171,6 +179,48 @@ async def test_the_defaults_and_the_most_of_each_queue_are_verified_for_a_person
     assert [key for key, _ in found] == ["defaults", "queues.short.q", "queues.long.q", "queues.gpu.q"]
 
 
+def answers(case: str) -> tuple[Verification, Verification]:
+    """Return what 8.1.9 said of one job, to -w p and to -w v."""
+    p, v = (parse_verification(captured("sge-8.1.9", f"verdict.w-{mode}.{case}")) for mode in "pv")
+    return p, v
+
+
+@pytest.mark.parametrize("file", ["limit-and-free.yaml", "one-core.yaml"])
+@pytest.mark.parametrize("case", ["load-value", "load-value-pe"])
+async def test_a_load_value_is_no_mistake_of_the_file(file: str, case: str):
+    """`-w v` of 8.1.9 says no to every job that asks for one: with "now" it is known better, or not at all."""
+    policy = read_site((DATA / "sites" / file).read_text(), file).policy
+    cluster = Cluster()
+    cluster.now, cluster.verdict = answers(case)
+    found = await sitecheck.verify(policy, cluster, "alice")
+    assert found
+    assert all(one.wish for one in found)
+    words = "Grid Engine does not say whether such a job could ever run for alice. It could not start now: "
+    assert all(one.sentence.startswith(words) for one in found)
+    cluster.now = Verification(possible=True)
+    assert await sitecheck.verify(policy, cluster, "alice") == ()
+    assert cluster.modes[:2] == ["v", "p"]
+
+
+async def test_what_can_never_run_is_a_mistake_beside_a_load_value_too():
+    """Where Grid Engine names what all hosts have too little of, and nothing hides the load value."""
+    policy = read_site((DATA / "sites" / "limit-and-free.yaml").read_text(), "site.yaml").policy
+    cluster = Cluster()
+    cluster.now, cluster.verdict = answers("much-memory")
+    found = await sitecheck.verify(policy, cluster, "alice")
+    assert found
+    assert not any(one.wish for one in found)
+    assert all(one.sentence.startswith("such a job can never run for alice: ") for one in found)
+
+
+async def test_what_could_ever_run_is_not_asked_about_now():
+    """A full cluster is no mistake."""
+    cluster = Cluster()
+    cluster.now = Verification(possible=False, reason="full.")
+    assert await said(site(), cluster, person="alice") == []
+    assert set(cluster.modes) == {"v"}
+
+
 async def test_a_queue_whose_most_has_to_be_divided_is_verified_all_the_same():
     """64G over 12 cores is not a whole number of K; and each project may be the only one for a queue."""
     cluster = Cluster()
@@ -189,7 +239,7 @@ async def test_a_cluster_that_falls_silent_is_no_mistake_of_the_file():
     """Nothing more is known, and that is what the exit status says."""
 
     class Silent(Cluster):
-        async def verify(self, *_: object) -> Verification:
+        async def verify(self, *_: object, **__: object) -> Verification:
             raise NoAnswerError("silent")
 
     with pytest.raises(NoAnswerError):
