@@ -7,7 +7,7 @@ the queues of their own policy; another one's sees who may start servers for the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from jupyterhub.apihandlers import APIHandler
@@ -60,7 +60,7 @@ class CapacityHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
                     "queues": [] if snapshot is None else list(_queues(policy, snapshot)),
                     "presets": {}
                     if snapshot is None or silent is not None
-                    else presets(policy, snapshot.capacity),
+                    else presets(policy, snapshot.capacity, spawner.fresh()),
                 }
             )
         )
@@ -104,11 +104,14 @@ def held(sessions: Iterator[tuple[ResourceRequest | None, bool]]) -> dict[str, A
     return {**found, "text": f"{words}."}
 
 
-def presets(policy: SitePolicy, capacity: Capacity) -> dict[str, str]:
-    """Say of each preset whether it could start now, nothing where that is not known."""
+def presets(policy: SitePolicy, capacity: Capacity, fresh: Mapping[str, object]) -> dict[str, str]:
+    """Say of each preset whether it could start now, nothing where that is not known.
+
+    What a preset does not name is `fresh`, as on its card: the request of an empty form.
+    """
     words = {True: "Could start now.", False: "Would wait now.", None: ""}
     return {
-        name: words[starts_now(policy, capacity, preset_request(policy, one))]
+        name: words[starts_now(policy, capacity, preset_request(policy, one, fresh))]
         for name, one in policy.presets.items()
     }
 

@@ -115,7 +115,7 @@ class Gate:
         return request
 
     def _judge(self, raw: object, *, unfinished: bool = False) -> ResourceRequest:
-        return self.policy.parse(raw, self._fresh(), unfinished=unfinished)
+        return self.policy.parse(raw, self.fresh(), unfinished=unfinished)
 
     async def get_options_form(self) -> str:
         """Return the form, filled with what was typed a moment ago, else with the last accepted request.
@@ -124,7 +124,7 @@ class Gate:
         """
         await self.service.people.learn(self.user.name)
         policy = self.policy
-        fresh = self._fresh(self.log.error)
+        fresh = self.fresh(self.log.error)
         last, changes = clamped({**fresh, **self.accepted}, policy)
         server = url_escape_path(form.server_asked_for(self.name))
         address = url_path_join(self.hub.base_url, ADDRESS, self.user.escaped_name, server)
@@ -147,7 +147,7 @@ class Gate:
         """How the last session of this server ended, as the pages say it."""
         return Ended.read(self.ended, self.service.clock())
 
-    def _fresh(self, say: Callable[..., None] | None = None) -> dict[str, Any]:
+    def fresh(self, say: Callable[..., None] | None = None) -> dict[str, Any]:
         """Return what counts where nothing is named: `req_*`, made to fit what this person may ask for.
 
         Where they do not fit the site's file, it alone decides, and `say` hears why.
@@ -192,7 +192,7 @@ class Gate:
         values = form.linked(query_data, handler, self.policy)
         if values:
             # What the link does not name is judged by the defaults, so that is what the form must show.
-            filled = {**as_text(self._fresh()), **values}
+            filled = {**as_text(self.fresh()), **values}
             self._read(filled, filled, unfinished=True)
             raise LinkOpened("The form is filled from the link. Look it over, then press Start.")
         raise LinkOpened("")

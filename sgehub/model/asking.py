@@ -53,9 +53,15 @@ def check_defaults(policy: SitePolicy, defaults: Mapping[str, object]) -> None:
         raise RequestRefusedError(found)
 
 
-def preset_request(policy: SitePolicy, preset: PresetSite) -> ResourceRequest:
-    """Return what a preset of the site asks for where nothing else is named; locked fields stay locked."""
-    return parse_request({**preset.request, **policy.locked}, policy.defaults.as_options())
+def preset_request(
+    policy: SitePolicy, preset: PresetSite, defaults: Mapping[str, object] | None = None
+) -> ResourceRequest:
+    """Return what a preset of the site asks for where nothing else is named; locked fields stay locked.
+
+    `defaults` are the caller's, by default the site's.
+    """
+    fallback = policy.defaults.as_options() if defaults is None else defaults
+    return parse_request({**preset.request, **policy.locked}, fallback)
 
 
 def _of_preset(policy: SitePolicy, name: object, found: list[Violation]) -> Mapping[str, object]:

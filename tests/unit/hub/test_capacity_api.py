@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sgehub.hub.capacity_api import held, presets, resources
+from sgehub.hub.offered import cards
 from sgehub.model.capacity import QueueCapacity, Room
 from sgehub.model.request import ResourceRequest, parse_request
+from tests.unit.hub.gate_rig import spawner_of
 from tests.unit.model.site import site
 
 G = 1024**3
@@ -56,7 +58,11 @@ def test_each_preset_says_whether_it_could_start() -> None:
         "short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),)),
         "gpu.q": QueueCapacity(rooms=(Room(4, 8 * G, None),)),
     }
-    assert presets(policy, room) == {"small": "Could start now.", "large": "Would wait now.", "gpu": ""}
+    assert presets(policy, room, policy.defaults.as_options()) == {
+        "small": "Could start now.",
+        "large": "Would wait now.",
+        "gpu": "",
+    }
 
 
 def test_what_a_field_of_the_sites_own_adds_is_not_promised() -> None:
@@ -64,7 +70,8 @@ def test_what_a_field_of_the_sites_own_adds_is_not_promised() -> None:
     fields = {"licence": {"label": "Licence", "type": "switch", "adds": {"matlab": "1"}}}
     wishes = {"with": {"request": {"extra.licence": "yes"}}, "without": {"request": {"extra.licence": ""}}}
     policy = site(fields=fields, presets=wishes)
-    found = presets(policy, {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))})
+    room = {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))}
+    found = presets(policy, room, policy.defaults.as_options())
     assert found == {"with": "", "without": "Could start now."}
 
 
@@ -72,6 +79,15 @@ def test_a_lock_counts_for_presets_too() -> None:
     """As when they are started."""
     policy = site(presets={"large": {"request": {"cores": 9}}})
     policy = policy.model_copy(update={"locked": {"cores": 2}})
-    assert presets(policy, {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))}) == {
-        "large": "Could start now."
-    }
+    room = {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))}
+    assert presets(policy, room, policy.defaults.as_options()) == {"large": "Could start now."}
+
+
+def test_a_preset_is_judged_for_what_its_card_says() -> None:
+    """With the spawner's own defaults (`req_*`) below it, and not with the site's."""
+    spawner = spawner_of()
+    spawner.req_memory = "16G"
+    policy = site(presets={"two": {"request": {"cores": 2}}, "light": {"request": {"memory": "2G"}}})
+    assert [card.asks for card in cards(policy, spawner.fresh())] == ["2 cores, 16G, 1 hour", "1 core, 2G, 1 hour"]
+    room = {"short.q": QueueCapacity(rooms=(Room(4, 8 * G, None),))}
+    assert presets(policy, room, spawner.fresh()) == {"two": "Would wait now.", "light": "Could start now."}
