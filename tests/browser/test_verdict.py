@@ -19,6 +19,23 @@ EVIL = '<img src=x onerror="document.title=1"> & "quotes"'
 SENTENCE = "#verdict-sentence"
 
 
+# The clock can be put forward, and what the page would do after a minute or later it does after a second.
+QUICK = """
+window.ahead = 0;
+const now = Date.now, later = window.setTimeout;
+Date.now = () => now() + window.ahead;
+window.setTimeout = (what, pause, ...more) => later(what, pause >= 60000 ? 1000 : pause, ...more);
+"""
+WATCH = """
+window.kinds = [];
+new MutationObserver(() => window.kinds.push(document.getElementById("verdict").dataset.kind))
+  .observe(document.getElementById("verdict"), {attributes: true, attributeFilter: ["data-kind"]});
+"""
+HIDE = "Object.defineProperty(document, 'hidden', {configurable: true, value: true})"
+SEE = "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"
+QUESTIONS = "return performance.getEntriesByType('resource').filter(one => one.name.includes('/verdict/')).length"
+
+
 # Answers are kept for seconds, so that each test opens the form with a runtime of its own.
 
 
@@ -117,6 +134,59 @@ def test_a_hub_that_does_not_answer_leaves_the_form_as_it_is(browser: Callable[.
     says(page, "The hub did not answer; you can press Start all the same.")
     page.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
     page.fill(memory="7G")
+    says(page, "Could start now.")
+
+
+def questions(page: Browser) -> int:
+    return int(page.driver.execute_script(QUESTIONS))
+
+
+def test_an_open_form_does_not_grow_old(browser: Callable[..., Browser], cluster: PaperCluster) -> None:
+    """It asks again while somebody sees it and uses it; the old sentence stays until the new one is there."""
+    page = browser("games")
+    page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": QUICK})
+    page.open("hub/spawn?opt-runtime=00:20:20")
+    says(page, "Could start now.")
+    page.driver.execute_script(WATCH)
+    cluster.say("verify-p", TAKEN)
+    page.until(lambda: kind(page) == "waits", seconds=25)  # the hub keeps an answer for 15 s
+    assert set(page.driver.execute_script("return window.kinds")) == {"now", "waits"}
+
+    page.driver.execute_script(HIDE)
+    time.sleep(1)  # for a question that is on its way
+    asked = questions(page)
+    time.sleep(3)
+    assert questions(page) == asked
+    page.driver.execute_script(SEE)
+    time.sleep(0.6)
+    assert questions(page) == asked, "an answer of this moment is not asked for again"
+    page.driver.execute_script(f"{HIDE}; window.ahead += 20000; {SEE}")
+    page.until(lambda: questions(page) > asked)
+
+    page.driver.execute_script("window.ahead += 31 * 60000")
+    says(page, "Grid Engine was asked a while ago, and is asked again as soon as you use this page.")
+    asked = questions(page)
+    time.sleep(3)
+    assert (kind(page), questions(page)) == ("unknown", asked)
+    page.one("label").click()
+    says(page, "Would wait:")
+    assert page.complaints() == []
+
+
+@pytest.mark.usefixtures("cluster")
+def test_who_is_logged_out_hears_so(browser: Callable[..., Browser]) -> None:
+    """It is not the hub that is silent; whoever comes back from logging in need not change anything."""
+    page = browser("games")
+    page.open("hub/spawn?opt-runtime=00:20:21")
+    says(page, "Could start now.")
+    cookies = [one for one in page.driver.get_cookies() if one["name"] == "jupyterhub-hub-login"]
+    page.driver.delete_cookie("jupyterhub-hub-login")
+    page.fill(memory="8G")
+    says(page, "You are logged out: log in again in another tab, then come back.")
+    assert kind(page) == "unknown"
+    for one in cookies:
+        page.driver.add_cookie(one)
+    page.driver.execute_script("window.dispatchEvent(new Event('focus'))")
     says(page, "Could start now.")
 
 
