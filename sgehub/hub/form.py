@@ -145,11 +145,12 @@ def posted(form_data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dic
 
 
 def counting(values: Mapping[str, str], policy: SitePolicy) -> dict[str, str]:
-    """Return what counts of a posted form: the fields of a chosen preset are the preset's.
+    """Return what counts of a posted form: without the fields that a chosen preset decides.
 
-    Only a page without scripts posts fields that differ from its preset: there, nothing else has filled them.
+    What its card speaks of is as the card says, named by the preset or not; all else is as the person left it.
+    Only a page without scripts posts other values of these fields: there, nothing else has filled them.
     """
-    preset = offered.presets(policy).get(values.get(PRESET, ""), {})
+    preset = offered.decided(policy, values.get(PRESET, ""))
     return {name: value for name, value in values.items() if name not in preset}
 
 
@@ -157,16 +158,16 @@ def linked(query_data: Mapping[str, Sequence[object]], handler: Any, policy: Sit
     """Return the last value of each option of a link, without those that do not begin with "opt-".
 
     JupyterHub has taken the prefix off, and passes other arguments of the address if none has it. A preset fills
-    its fields; where the link names one of them itself, the form is no longer that preset's.
+    its fields; where the link names a field that the preset decides, the form is no longer that preset's.
     """
     if handler is not None:
         address = handler.request.query_arguments
         query_data = {name: values for name, values in query_data.items() if LINK_PREFIX + name in address}
     values = _last_values(query_data, policy)
-    preset = offered.presets(policy).get(values.get(PRESET, ""), {})
-    if not preset.keys().isdisjoint(values):
+    chosen = values.get(PRESET, "")
+    if not offered.decided(policy, chosen).isdisjoint(values):
         del values[PRESET]
-    return {**preset, **values}
+    return {**offered.presets(policy).get(chosen, {}), **values}
 
 
 def options_given(handler: Any) -> bool:

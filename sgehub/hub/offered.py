@@ -31,6 +31,7 @@ LABELS: Final = {
     "pe": "Parallel environment",
     "reservation": "Advance reservation",
 }
+CARD: Final = ("cores", "memory", "gpus", "gpu_type", "runtime", "queue")  # what every preset's card speaks of
 _NAMED: Final = ("project", "queue", "environment", "interface")  # said of a preset that sets them
 
 
@@ -114,6 +115,13 @@ def presets(policy: SitePolicy) -> dict[str, dict[str, str]]:
     return found
 
 
+def decided(policy: SitePolicy, preset: str) -> frozenset[str]:
+    """Return the fields that a preset decides: its own, and those that its card speaks of."""
+    if preset not in policy.presets:
+        return frozenset()
+    return frozenset(CARD) | presets(policy)[preset].keys()
+
+
 def cards(policy: SitePolicy, fresh: Mapping[str, object]) -> list[Card]:
     """Return the presets in words; what they do not name is `fresh`, the request of an empty form."""
     offered = choices(policy)
@@ -151,6 +159,7 @@ def facts(policy: SitePolicy, fresh: Mapping[str, object]) -> dict[str, Any]:
         "projects": {name: {**_numbers(one.most), "queues": one.queues} for name, one in policy.projects.items()},
         "environment": next(iter(policy.environments), ""),
         "fresh": {name: text for name, text in as_text(fresh).items() if text},
+        "card": CARD,
         "presets": presets(policy),
     }
 

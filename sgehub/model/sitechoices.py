@@ -108,7 +108,7 @@ class PresetSite(Closed):
     label: Annotated[names.Label | None, Field(description="What people read; by default its name.")] = None
     help: Annotated[Text | None, Field(description="A sentence about it: what it is good for.")] = None
     request: Annotated[
-        RequestFields, Field(description="Fields of a request; those that are missing are the defaults.")
+        RequestFields, Field(description="Fields of a request; resources that it does not name are the defaults.")
     ]
 
 

@@ -205,8 +205,13 @@
 
   // ---- presets
 
+  function decided(name) { // what the card of a preset says; all else stays, such as a project
+    if (!has(facts.presets, name)) { return {}; }
+    return { ...Object.fromEntries(facts.card.map((one) => [one, facts.fresh[one]])), ...facts.presets[name] };
+  }
+
   function choose(name) {
-    const values = has(facts.presets, name) ? { ...facts.fresh, ...facts.presets[name] } : kept;
+    const values = { ...kept, ...decided(name) };
     fields.forEach((one) => {
       write(one, values[one.name] || "");
       const more = one.closest("details");
@@ -215,11 +220,17 @@
   }
 
   function changed(event) {
-    if (cards.includes(event.target)) {
-      choose(event.target.value);
-    } else if (fields.includes(event.target)) {
-      if (own) { own.checked = true; }
-      kept = snapshot();
+    const one = event.target;
+    if (cards.includes(one)) {
+      choose(one.value);
+    } else if (fields.includes(one)) {
+      const card = cards.find((each) => each.checked);
+      if (card && card.value && !has(decided(card.value), one.name)) {
+        kept = { ...kept, [one.name]: read(one) };
+      } else {
+        if (own) { own.checked = true; }
+        kept = snapshot();
+      }
     }
     refresh();
   }

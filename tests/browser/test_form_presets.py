@@ -141,16 +141,23 @@ def tab_to(page: Browser, name: str) -> None:
 def test_a_preset_fills_the_fields_and_one_press_starts_it(
     browser: Callable[..., Browser], cluster: PaperCluster
 ) -> None:
-    """What it does not name is the default; a change makes it one's own, which is never lost."""
+    """What its card says, and no more; a change of that makes it one's own, which is never lost."""
     page = browser("games")
     page.open("hub/spawn")
     assert page.values() | FRESH == page.values()
     page.click("summary")
-    page.fill(cores="6", mail="a@b.org")
+    page.fill(cores="6", gpu_type="a100", queue="gpu.q", project="astro", mail="a@b.org")
     choose(page, "gpu")
-    assert page.values() | {**OF_GPU, "mail": "", "queue": ""} == page.values()
+    kept = {"project": "astro", "mail": "a@b.org"}
+    assert page.values() | {**OF_GPU, **kept, "gpu_type": "", "queue": ""} == page.values()
+    page.fill(interface="tree", project="")
+    assert page.values() | {**OF_GPU, "interface": "tree", "project": ""} == page.values()
+    choose(page, "small")
+    assert page.values() | {"preset": "small", "environment": "", "interface": "tree"} == page.values()
+    page.fill(project="astro", interface="")
     choose(page, "")
-    assert page.values() | {**FRESH, "cores": "6", "mail": "a@b.org"} == page.values()
+    own = {"cores": "6", "gpu_type": "a100", "queue": "gpu.q", "environment": ""}
+    assert page.values() | {**FRESH, **own, **kept, "interface": ""} == page.values()
     assert page.text("#request-own") == "6 cores, 2G, 1 hour"
     choose(page, "small")
     page.fill(cores="2")
@@ -160,6 +167,7 @@ def test_a_preset_fills_the_fields_and_one_press_starts_it(
     page.until(cluster.submitted)
     assert asked(cluster)["-l"] == "h_vmem=16G,h_rt=04:00:00,gpu=1"
     assert asked(cluster)["-pe"] == "smp"
+    assert asked(cluster)["-P"] == "astro"
     assert page.complaints() == []
 
 
@@ -256,14 +264,14 @@ def test_keys_alone_lead_from_the_login_to_a_session(
 
 
 def test_presets_need_no_javascript(browser: Callable[..., Browser], cluster: PaperCluster) -> None:
-    """A refusal keeps what was chosen and typed; then what the preset names counts, and else what was typed."""
+    """A refusal keeps what was chosen and typed; then what the card says counts, and else what was typed."""
     page = browser("lp", javascript=False)
     page.open("hub/spawn")
     assert not page.one("#copy-link").is_displayed()
     assert 'unless it is "My own"' in page.text(".sgehub-presets noscript")
     choose(page, "gpu")
     page.click("summary")
-    page.fill(cores="16", memory="nonsense", mail="nobody", interface="tree")
+    page.fill(cores="16", memory="nonsense", queue="short.q", mail="nobody", interface="tree", project="astro")
     page.fill(**{"extra.course": "yes"})
     page.start()
     typed = {"preset": "gpu", "cores": "16", "memory": "nonsense", "mail": "nobody", "extra.course": "yes"}
@@ -273,7 +281,7 @@ def test_presets_need_no_javascript(browser: Callable[..., Browser], cluster: Pa
     page.start()
     page.until(cluster.submitted)
     assert asked(cluster)["-l"] == "h_vmem=16G,h_rt=04:00:00,gpu=1"
-    assert asked(cluster)["-A"] == "teaching"
+    assert (asked(cluster)["-A"], asked(cluster)["-P"]) == ("teaching", "astro")
 
 
 @pytest.mark.parametrize("path", ["hub/spawn", "hub/spawn/news/second"])
@@ -324,7 +332,7 @@ def test_nothing_stands_in_the_way_of_people_with_disabilities(
     browser: Callable[..., Browser], theme: str, width: int
 ) -> None:
     """Axe-core finds nothing: in the fresh form, with a preset and all fields open, and when it was refused."""
-    page = browser("games", width=width)
+    page = browser("man", width=width)
     page.driver.execute_script("localStorage.setItem('jupyterhub-bs-theme', arguments[0])", theme)
     page.open("hub/spawn")
     assert page.one("html").get_attribute("data-bs-theme") == theme

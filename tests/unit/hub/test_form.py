@@ -374,15 +374,19 @@ def test_a_refusal_keeps_the_preset_and_all_that_was_typed() -> None:
 @pytest.mark.parametrize(
     ("posted", "counts"),
     [
-        ({"preset": "small", "cores": "5", "memory": "3G"}, {"preset": "small", "memory": "3G"}),
+        ({"preset": "small", "cores": "5", "memory": "3G"}, {"preset": "small"}),
         ({"preset": "", "cores": "5"}, {"preset": "", "cores": "5"}),
         ({"preset": "none", "cores": "5"}, {"preset": "none", "cores": "5"}),
         ({"cores": "5"}, {"cores": "5"}),
         ({"preset": "gpu", "extra.a-b": "", "extra.disk": "3"}, {"preset": "gpu", "extra.disk": "3"}),
+        (
+            {"preset": "small", "gpus": "2", "gpu_type": "k80", "queue": "gpu.q", "project": "stars", "mail": "x"},
+            {"preset": "small", "project": "stars", "mail": "x"},
+        ),
     ],
 )
-def test_the_fields_of_a_chosen_preset_are_the_presets(posted: dict[str, str], counts: dict[str, str]) -> None:
-    """Without scripts nothing else has filled them; all others are the person's."""
+def test_what_the_card_of_a_preset_says_counts(posted: dict[str, str], counts: dict[str, str]) -> None:
+    """Its own fields and what else the card speaks of, which is the default; all others are the person's."""
     assert form.counting(posted, site(**FULL)) == counts
 
 
@@ -392,6 +396,7 @@ def test_the_fields_of_a_chosen_preset_are_the_presets(posted: dict[str, str], c
         ({"preset": ["small"]}, {"preset": "small", "cores": "2", "runtime": "08:00:00"}),
         ({"preset": ["small"], "mail": ["a@b.c"]}, {"preset": "small", "cores": "2", "mail": "a@b.c"}),
         ({"preset": ["small"], "cores": ["5"]}, {"cores": "5", "runtime": "08:00:00"}),
+        ({"preset": ["small"], "gpus": ["1"]}, {"cores": "2", "gpus": "1"}),
         ({"preset": ["none"]}, {"preset": "none"}),
     ],
 )

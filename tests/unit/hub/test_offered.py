@@ -80,6 +80,16 @@ def test_presets_fill_the_fields_that_they_name() -> None:
     assert filled["own"] == {"extra.a.b": "m", "queue": ""}
 
 
+def test_a_preset_decides_what_its_card_speaks_of() -> None:
+    """Also what it does not name, which is the default then; a project or an address it leaves alone."""
+    policy = site(**FULL)
+    spoken = {"cores", "memory", "gpus", "gpu_type", "runtime", "queue"}
+    assert offered.decided(policy, "small") == spoken
+    assert offered.decided(policy, "own") == {*spoken, "extra.a.b"}
+    assert offered.decided(policy, "") == offered.decided(policy, "none") == set()
+    assert set(offered.facts(policy, FRESH)["card"]) == spoken
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
