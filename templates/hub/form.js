@@ -235,6 +235,12 @@
     refresh();
   }
 
+  function shown() { // Back may bring other values with it: what the page shows is what Start will ask for
+    const card = cards.find((each) => each.checked);
+    if (card && card.value) { choose(card.value); } else { kept = snapshot(); }
+    refresh();
+  }
+
   // ---- a link to this request
 
   const button = document.getElementById("copy-link");
@@ -275,6 +281,6 @@
   }
   form.addEventListener("input", changed);
   form.addEventListener("change", changed);
-  window.addEventListener("pageshow", refresh); // Back may bring other values with it
+  window.addEventListener("pageshow", shown);
   refresh();
 })();

@@ -81,6 +81,11 @@ return bar !== null && !bar.contains(arguments[0]) && !arguments[0].closest(".sg
   && arguments[0].closest("form") !== null && mine.bottom > bar.getBoundingClientRect().top + 1;
 """
 
+RESTORED = """
+document.querySelector("[name=preset][value='" + arguments[0] + "']").checked = true;
+window.dispatchEvent(new PageTransitionEvent("pageshow"));
+"""
+
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> PaperCluster:
@@ -282,6 +287,25 @@ def test_presets_need_no_javascript(browser: Callable[..., Browser], cluster: Pa
     page.until(cluster.submitted)
     assert asked(cluster)["-l"] == "h_vmem=16G,h_rt=04:00:00,gpu=1"
     assert (asked(cluster)["-A"], asked(cluster)["-P"]) == ("teaching", "astro")
+
+
+def test_a_page_that_comes_back_shows_what_start_would_ask_for(browser: Callable[..., Browser]) -> None:
+    """By Back, from a copy or as a new page, and by a reload: a preset is never chosen above other values."""
+    page = browser("sync")
+    for leave in ("", "window.addEventListener('unload', function () {})"):  # the second: no copy is kept
+        page.open("hub/spawn")
+        page.driver.execute_script(leave)
+        choose(page, "gpu")
+        page.open("hub/home")
+        page.driver.back()
+        page.until(lambda: "/hub/spawn" in page.driver.current_url)
+        assert page.values()["preset"] == ("gpu" if page.values()["cores"] == "2" else "")
+        choose(page, "gpu")
+        page.driver.refresh()
+        assert page.values() | FRESH == page.values()
+    # A browser that minds no autocomplete="off" brings the choice back to fields that are fresh.
+    page.driver.execute_script(RESTORED, "gpu")
+    assert page.values() | OF_GPU == page.values()
 
 
 @pytest.mark.parametrize("path", ["hub/spawn", "hub/spawn/news/second"])
