@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import Violation
 from sgehub.model.request import EXTRA, FIELDS, ResourceRequest
-from sgehub.model.siteparts import HOME, USERNAME, Limits
+from sgehub.model.siteparts import HOME, USERNAME, Limits, Most
 from sgehub.model.units import Memory
 
 if TYPE_CHECKING:
@@ -49,15 +49,20 @@ def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violat
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
     """Return the queues whose maxima hold the request, in the order of the site's file."""
-    names_ = policy.queues if request.queue is None else (request.queue,)
-    project = policy.projects.get(request.project or "")
     return tuple(
-        name
-        for name in names_
-        if not any(_beyond(request, policy.queues[name], policy, ""))
-        and (project is None or project.queues is None or name in project.queues)
-        and policy.queues[name].takes(request.project)
+        name for name, limits in _open(request, policy).items() if not any(_beyond(request, limits, policy, ""))
     )
+
+
+def _open(request: ResourceRequest, policy: SitePolicy) -> dict[str, Limits]:
+    """Return the queue that the request names, else all, without those that are closed to its project."""
+    project = policy.projects.get(request.project or "")
+    allowed = policy.queues if project is None or project.queues is None else project.queues
+    return {
+        name: limits
+        for name, limits in policy.queues.items()
+        if name in allowed and request.queue in (None, name) and limits.takes(request.project)
+    }
 
 
 def _not_together(request: ResourceRequest, policy: SitePolicy) -> tuple[Violation, ...]:
@@ -118,7 +123,7 @@ def _beyond_any_queue(request: ResourceRequest, policy: SitePolicy) -> Iterator[
     elif request.gpus and policy.gpu is None:
         yield Violation("gpus", "This cluster offers no GPUs: ask for 0.")
     elif request.cores >= 1 and request.gpus and policy.gpu and policy.gpu.counted == "slot":
-        yield from _gpus_divide(request)
+        yield from _gpus_divide(request, policy)
     if request.runtime < policy.shortest_runtime:
         yield Violation("runtime", f"The shortest runtime is {policy.shortest_runtime.words()}.")
     yield from _unknown_names(request, policy)
@@ -205,14 +210,19 @@ def _beyond_project(request: ResourceRequest, policy: SitePolicy) -> Iterator[Vi
         yield from _beyond(request, most(policy).under(project.most), policy, f" for project {request.project}")
 
 
-def _gpus_divide(request: ResourceRequest) -> Iterator[Violation]:
+def _gpus_divide(request: ResourceRequest, policy: SitePolicy) -> Iterator[Violation]:
     """Grid Engine gives every slot the same number of GPUs where the complex is counted per slot."""
     if request.gpus % request.cores:
-        below = request.gpus // request.cores * request.cores
+        project = policy.projects.get(request.project or "")
+        cap = Most() if project is None else project.most
+        queues = (_open(request, policy) or policy.queues).values()
+        top = max((one.under(cap).gpus for one in queues if one.cores >= request.cores), default=0)
+        below = min(request.gpus, top) // request.cores * request.cores
+        above = f" or {below + request.cores}" if below + request.cores <= top else ""
         yield Violation(
             "gpus",
             f"Each core gets the same number of GPUs here: with {counted(request.cores, 'core')} "
-            f"ask for {below} or {below + request.cores} GPUs.",
+            f"ask for {below}{above} GPUs.",
         )
 
 

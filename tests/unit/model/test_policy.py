@@ -199,6 +199,26 @@ def test_gpus_counted_per_slot_come_in_multiples_of_the_cores():
 
 
 @pytest.mark.parametrize(
+    ("wish", "counts"),
+    [
+        ({"cores": 4, "gpus": 1}, "4 cores ask for 0"),
+        ({"cores": 2, "gpus": 9}, "2 cores ask for 2"),
+        ({"cores": 2, "gpus": 1, "queue": "short.q"}, "2 cores ask for 0"),
+        ({"cores": 2, "gpus": 1, "project": "few"}, "2 cores ask for 0"),
+        ({"cores": 2, "gpus": 1, "project": "short"}, "2 cores ask for 0"),
+        ({"cores": 2, "gpus": 1, "project": "any"}, "2 cores ask for 0 or 2"),
+    ],
+)
+def test_no_number_of_gpus_is_named_that_would_be_refused(wish, counts):
+    """Not more than a queue has for so many cores, the queue or the project that was chosen included."""
+    projects = {"few": {"most": {"gpus": 1}}, "short": {"queues": ["short.q"]}, "any": {}}
+    policy = site(gpu={"complex": "gpu", "counted": "slot"}, projects=projects)
+    assert reasons(policy, **wish) == [
+        ("gpus", f"Each core gets the same number of GPUs here: with {counts} GPUs.")
+    ]
+
+
+@pytest.mark.parametrize(
     ("cores", "gpus", "pe", "memory", "gpu"),
     [
         (1, 0, None, "2G", None),
