@@ -151,7 +151,7 @@ def facts(policy: SitePolicy, fresh: Mapping[str, object]) -> dict[str, Any]:
         "prefix": LINK_PREFIX,
         "divided": policy.memory_is_divided,
         "gpus_per_slot": policy.gpu is not None and policy.gpu.counted == "slot",
-        "least": {"memory": policy.smallest_memory.bytes, "runtime": policy.shortest_runtime.seconds},
+        "least": {"cores": 1, "memory": policy.smallest_memory.bytes, "runtime": policy.shortest_runtime.seconds},
         "queues": {
             name: {**_numbers(one.under(cap)), "gpu_types": one.gpu_types, "projects": one.projects}
             for name, one in policy.queues.items()

@@ -115,6 +115,12 @@
     return closed(name, asked.project) ? ["closed to project " + value("project")] : found;
   }
 
+  const below = (asked, kind) => asked[kind] !== null && asked[kind] < facts.least[kind];
+
+  function uneven(asked) { // each core gets the same number of GPUs
+    return Boolean(facts.gpus_per_slot && asked.cores && asked.gpus % asked.cores);
+  }
+
   // ---- what stands beside the fields
 
   function say(name, sentences, wrong) {
@@ -135,10 +141,10 @@
     if (!every.length) { return; } // the queues of this project are closed to the person: the hub says so
     Object.keys(KINDS).forEach((kind) => {
       const most = Math.max(...every.map((one) => one[kind]));
-      const wrong = beyond(asked, kind, most);
-      const low = asked[kind] !== null && asked[kind] < facts.least[kind];
+      const wrong = beyond(asked, kind, most) || (kind === "gpus" && uneven(asked));
+      const low = below(asked, kind);
       const sentences = [];
-      if (wrong || where) { sentences.push(sentence(atMost(kind, most) + where)); }
+      if (beyond(asked, kind, most) || where) { sentences.push(sentence(atMost(kind, most) + where)); }
       if (low) { sentences.push("At least " + KINDS[kind].say(facts.least[kind]) + "."); }
       if (kind === "memory") { sentences.push(shared(asked)); }
       if (kind === "gpus") { sentences.push(possible(asked, most)); }
@@ -174,6 +180,8 @@
     if (has(facts.queues, asked.queue)) {
       const reasons = unfit(asked.queue, asked);
       say("queue", [reasons.length ? asked.queue + " does not fit: " + reasons.join(", ") + "." : ""], true);
+    } else if (uneven(asked) || Object.keys(KINDS).some((kind) => below(asked, kind))) {
+      say("queue", []); // refused in any queue, which stands beside the other field
     } else {
       const rest = fitting.length > 6 ? " and " + (fitting.length - 6) + " more" : "";
       const fit = "Fits in " + fitting.slice(0, 6).join(", ") + rest + ".";

@@ -199,7 +199,12 @@ def test_limits_follow_what_is_asked_for(browser: Callable[..., Browser], cluste
     assert note(page, "queue") == "Fits in gpu.q."
     page.fill(gpu_type="k80")
     assert note(page, "queue") == "No queue offers all of this together."
-    page.fill(gpus="0", queue="short.q")
+    page.fill(gpu_type="", gpus="1")
+    assert (note(page, "gpus"), note(page, "queue")) == ("With 2 cores: 0 or 2.", "")
+    assert "beyond" in str(page.one("#request-gpus-now").get_attribute("class"))
+    page.fill(gpus="0", cores="0")
+    assert (note(page, "cores"), note(page, "queue")) == ("At least 1 core.", "")
+    page.fill(cores="2", gpus="0", queue="short.q")
     assert note(page, "runtime") == "At most 1 hour in short.q."
     assert note(page, "queue") == "short.q does not fit: at most 1 hour."
     page.fill(queue="", project="genomics")
