@@ -138,8 +138,8 @@
     const open = named ? [asked.queue] : Object.keys(facts.queues).filter((name) => !closed(name, asked.project));
     const where = named ? " in " + asked.queue : asked.project ? " for project " + value("project") : "";
     const every = open.map((name) => limits(name, asked.project));
-    if (!every.length) { return; } // the queues of this project are closed to the person: the hub says so
     Object.keys(KINDS).forEach((kind) => {
+      if (!every.length) { say(kind, []); return; } // the project's queues are closed to the person: the hub says so
       const most = Math.max(...every.map((one) => one[kind]));
       const wrong = beyond(asked, kind, most) || (kind === "gpus" && uneven(asked));
       const low = below(asked, kind);

@@ -81,6 +81,14 @@ return bar !== null && !bar.contains(arguments[0]) && !arguments[0].closest(".sg
   && arguments[0].closest("form") !== null && mine.bottom > bar.getBoundingClientRect().top + 1;
 """
 
+CLOSED = """
+var parse = JSON.parse;
+JSON.parse = function (text) {
+  var found = parse(text);
+  if (found.projects) { found.projects.astro.queues = ["closed.q"]; }
+  return found;
+};
+"""
 RESTORED = """
 document.querySelector("[name=preset][value='" + arguments[0] + "']").checked = true;
 window.dispatchEvent(new PageTransitionEvent("pageshow"));
@@ -216,6 +224,18 @@ def test_limits_follow_what_is_asked_for(browser: Callable[..., Browser], cluste
     assert note(page, "memory") == "At most 64G for project genomics."
     assert page.complaints() == []
     assert cluster.jobs() == {}
+
+
+def test_what_stood_beside_the_fields_goes_where_nothing_can_be_said(browser: Callable[..., Browser]) -> None:
+    """A project none of whose queues is the person's has no limits, and not those of another project."""
+    page = browser("daemon")
+    page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": CLOSED})
+    page.open("hub/spawn")
+    page.fill(runtime="02:00:00", project="genomics")
+    assert note(page, "runtime") == "At most 1 hour for project genomics."
+    page.fill(project="astro")
+    assert [note(page, name) for name in ("cores", "runtime")] == ["", ""]
+    assert note(page, "queue") == "No queue offers all of this together."
 
 
 @pytest.mark.parametrize("preset", ["", "small"])
