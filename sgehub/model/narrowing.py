@@ -15,7 +15,7 @@ from sgehub.model.consistency import CHOICES
 from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
-from sgehub.model.siteparts import Limits, Most, ProjectSite, Rule
+from sgehub.model.siteparts import GpuSite, Limits, Most, ProjectSite, Rule
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -41,6 +41,7 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     if _last(rules, "queues") is not None:
         said["name_queues"] = True  # Grid Engine knows of no rule: it keeps to the queues that a job names
     locked = {**{key: value for rule in rules for key, value in rule.locked.items()}, **policy.locked}
+    said["gpu"] = _with_types_of(kept["queues"], policy, locked)
     changed = policy.model_copy(update={**kept, **said, "locked": locked, "rules": ()})
     return refitted(changed, {key: value for rule in rules for key, value in rule.defaults.items()})
 
@@ -87,10 +88,21 @@ def _with_projects(queues: Mapping[str, Limits], projects: Collection[str]) -> I
             yield name, one.model_copy(update={"projects": left})
 
 
+def _with_types_of(
+    queues: Mapping[str, Limits], policy: SitePolicy, locked: Mapping[str, object]
+) -> GpuSite | None:
+    """Return the site's GPUs with the types that one of these queues has; one that is locked stays."""
+    lists = [limits.gpu_types for limits in queues.values() if limits.gpus]
+    if policy.gpu is None or None in lists:
+        return policy.gpu
+    left = {locked.get("gpu_type"), *(name for names in lists for name in names or ())}
+    return policy.gpu.model_copy(update={"types": _only(policy.gpu.types, left)})
+
+
 def _last(rules: Sequence[Rule], key: str) -> Any:
     said = [value for rule in rules if (value := getattr(rule, key)) is not None]
     return said[-1] if said else None
 
 
-def _only(choices: Mapping[str, Any], named: Collection[str] | None) -> dict[str, Any]:
+def _only(choices: Mapping[str, Any], named: Collection[object] | None) -> dict[str, Any]:
     return {name: one for name, one in choices.items() if named is None or name in named}

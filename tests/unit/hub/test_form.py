@@ -264,6 +264,13 @@ def test_types_of_gpu_and_projects_are_offered_where_the_site_has_them() -> None
     assert (kept["gpu_type"], kept["project"]) == ("k80", "genomics")
 
 
+def test_types_of_gpu_are_not_offered_where_no_gpus_may_be_asked_for() -> None:
+    """They would mean nothing."""
+    queues = {name: {**one, "gpus": 0} for name, one in BASE["queues"].items()}
+    assert {"gpus", "gpu_type"}.isdisjoint(rendered(**{**CHOICES, "queues": queues}).values())
+    assert "gpu_type" in rendered(**CHOICES).values()
+
+
 def test_a_project_that_is_required_has_no_none() -> None:
     """The first entry asks for a choice, and starts nothing as it stands."""
     page = rendered(**CHOICES, project_required=True)

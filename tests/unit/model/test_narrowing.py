@@ -112,6 +112,35 @@ def test_defaults_are_cut_to_what_is_left():
     assert (eve.defaults.runtime, eve.defaults.queue) == (Duration(3600), None)
 
 
+TYPES = {"a100": {"adds": {"kind": "a100"}}, "k80": {"adds": {"kind": "k80"}}, "v100": {"adds": {"kind": "v100"}}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ({"queues": ["new.q", "short.q"]}, ["a100"]),
+        ({"queues": ["new.q", "old.q"]}, ["a100", "k80"]),
+        ({"queues": ["new.q", "gpu.q"]}, ["a100", "k80", "v100"]),
+        ({"queues": ["short.q"]}, []),
+        ({"most": {"gpus": 0}}, []),
+        ({"queues": ["new.q"], "locked": {"gpu_type": "k80"}}, ["a100", "k80"]),
+    ],
+)
+def test_types_of_gpu_are_those_of_ones_queues(rule: dict, left: list[str]):
+    """A queue that names none has all; what is locked stays, as it counts for sessions with GPUs only."""
+    types = {"new.q": ["a100"], "old.q": ["k80"], "gpu.q": None}
+    queues = {name: {**BASE["queues"]["gpu.q"], "gpu_types": named} for name, named in types.items()}
+    policy = site(
+        gpu={**BASE["gpu"], "types": TYPES},
+        queues={"short.q": {**BASE["queues"]["short.q"], "gpu_types": ["v100"]}, **queues},
+        rules=[{"people": ["frank"], **rule}],
+    )
+    frank = of("frank", policy=policy)
+    assert list(frank.gpu_types) == left
+    assert frank.parse({}).gpus == 0
+    assert list(of("dave", policy=policy).gpu_types) == list(TYPES)
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
