@@ -56,7 +56,7 @@ class CapacityHandler(APIHandler):  # type: ignore[misc] # JupyterHub is untyped
                     "age": None if snapshot is None else round(now - snapshot.asked_at, 1),
                     "silent": None if silent is None else round(now - silent, 1),
                     "refresh": REST,
-                    "sessions": held(_requests(service, person)),
+                    "sessions": held(_requests(service, person), policy.sessions_per_person),
                     "queues": [] if snapshot is None else list(_queues(policy, snapshot)),
                     "presets": {}
                     if snapshot is None or silent is not None
@@ -86,13 +86,18 @@ def _requests(service: ClusterService, person: str) -> Iterator[tuple[ResourceRe
                 yield None, one.queued
 
 
-def held(sessions: Iterator[tuple[ResourceRequest | None, bool]]) -> dict[str, Any]:
-    """Return what a person's sessions hold together, in numbers and words; None is not known."""
+def held(sessions: Iterator[tuple[ResourceRequest | None, bool]], allowed: int | None = None) -> dict[str, Any]:
+    """Return what a person's sessions hold together, in numbers and words; None is not known.
+
+    `allowed` is how many sessions the person may have at once, None for any number.
+    """
     all_ = list(sessions)
     known = [request for request, _ in all_ if request is not None]
     waiting = sum(waits for _, waits in all_)
     found: dict[str, Any] = {"count": len(all_), "waiting": waiting, "cores": None, "memory": None, "gpus": None}
     words = str(len(all_)) if all_ else "none"
+    if allowed is not None:
+        words += f" of {allowed} allowed"
     if waiting:
         words += f", {'waiting' if len(all_) == 1 else f'of them {waiting} waiting'}"
     if len(known) == len(all_):

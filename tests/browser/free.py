@@ -17,7 +17,7 @@ presets:
   fits: {label: Fits, request: {cores: 2, memory: 4G, runtime: "00:30:00"}}
   waits: {label: Waits, request: {cores: 16, memory: 4G, runtime: "00:30:00"}}
 rules:
-  - {people: [mail], queues: [short.q], most: {cores: 2, memory: 4G}}
+  - {people: [mail], queues: [short.q], most: {cores: 2, memory: 4G}, sessions_per_person: 2}
 """
 TOTAL = {"h_vmem": "64G", "gpu": "0"}
 HOSTS: dict[str, dict[str, Any]] = {

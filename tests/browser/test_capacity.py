@@ -29,8 +29,10 @@ def hub(papers: PaperCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_a_person_sees_their_own_queues(person: Callable[[str], Person]) -> None:
-    """What a rule takes away is not shown, and the largest request keeps to it."""
-    (queue,) = person("mail").get(ADDRESS).json()["queues"]
+    """What a rule takes away is not shown, the largest request keeps to it, and so does the number of sessions."""
+    answer = person("mail").get(ADDRESS).json()
+    assert answer["sessions"]["text"] == "none of 2 allowed."
+    (queue,) = answer["queues"]
     assert queue["name"] == "short.q"
     assert queue["largest"] == {"cores": 2, "memory": "4G", "gpus": 0, "text": "2 cores and 4G of memory"}
 
@@ -99,7 +101,7 @@ def test_another_persons_form_shows_what_is_free_for_them(
     page.open("hub/spawn/mail")
     page.until(lambda: page.all("#capacity section"))
     assert list(meters(page)) == ["short.q"]
-    assert "Sessions of mail: none." in page.text("#capacity")
+    assert "Sessions of mail: none of 2 allowed." in page.text("#capacity")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -50,6 +50,22 @@ def test_sessions_are_added_up(sessions: list[tuple[ResourceRequest | None, bool
     assert (found["cores"] is None) is any(request is None for request, _ in sessions)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "words"),
+    [
+        ([], "none of 3 allowed."),
+        ([(asked(), False)], "1 of 3 allowed: 2 cores and 4G of memory."),
+        ([(asked(), True)], "1 of 3 allowed, waiting: 2 cores and 4G of memory."),
+        ([(asked(), True), (None, False)], "2 of 3 allowed, of them 1 waiting."),
+    ],
+)
+def test_sessions_stand_beside_how_many_are_allowed(
+    sessions: list[tuple[ResourceRequest | None, bool]], words: str
+) -> None:
+    """Where the site allows a certain number at once."""
+    assert held(iter(sessions), 3)["text"] == words
+
+
 def test_each_preset_says_whether_it_could_start() -> None:
     """In words for its card; what is not known is not said."""
     wishes = {"small": {"cores": 2}, "large": {"cores": 9}, "gpu": {"gpus": 1}}
