@@ -163,7 +163,7 @@ ADDED = [
     (FIELD % "number, least: 5, most: 1", "fields.a.least: it is larger than most."),
     (
         "presets: {a: {cores: 1}}",
-        "presets.a.request: is missing. Fields of a request; those that are missing are the",
+        "presets.a.request: is missing. Fields of a request; resources that it does not name are the",
     ),
     ("presets: {a: {request: {cpus: 1}}}", 'presets.a.request: There is no field "cpus". Fields are: cores,'),
     ("presets: {a: {request: {cores: 99}}}", "presets.a.request.cores: At most 16 cores."),
