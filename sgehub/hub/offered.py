@@ -87,7 +87,7 @@ def choices(policy: SitePolicy) -> dict[str, Choice]:
         "project": Choice(None if policy.project_required else "None", _labelled(policy.projects)),
         "pe": _first_is_default({name: name for name in policy.parallel_environment}),
         "environment": _first_is_default(_labelled(policy.environments)),
-        "interface": _first_is_default(_labelled(policy.interfaces)),
+        "interface": _interfaces(policy),
     }
     for name, one in policy.fields.items():
         if one.type == "choice":
@@ -186,6 +186,13 @@ def _labelled(offered: Mapping[str, Any]) -> dict[str, str]:
 
 def _first_is_default(offered: Mapping[str, str]) -> Choice:
     return Choice(next(iter(offered.values()), "None"), offered)
+
+
+def _interfaces(policy: SitePolicy) -> Choice:
+    """Offer the first for none, but where an environment has a page of its own: that comes before the first."""
+    offered = _labelled(policy.interfaces)
+    own = any(one.default_url for one in policy.environments.values())
+    return Choice("As usual for the environment", offered) if own and offered else _first_is_default(offered)
 
 
 def _of_queue(name: str, limits: Limits) -> str:

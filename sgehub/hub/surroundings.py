@@ -27,12 +27,11 @@ def chosen(policy: SitePolicy, options: Mapping[str, Any]) -> EnvironmentSite:
 def variables(policy: SitePolicy, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what JupyterHub's own server reads: the page that it opens with, and its folder.
 
+    The page is that of the interface that was chosen, else the environment's own, else the first interface's.
     A folder of the home begins with "~": the session knows where that is.
     """
     found = {}
-    name = options.get("interface") or next(iter(policy.interfaces), "")
-    interface = policy.interfaces.get(name)
-    if url := interface.url if interface is not None else chosen(policy, options).default_url:
+    if url := _page(policy, options):
         found["JUPYTERHUB_DEFAULT_URL"] = url
     folder = options.get("folder")
     if isinstance(folder, str) and folder:
@@ -75,6 +74,14 @@ def rendered(policy: SitePolicy, environment: str | None) -> str:
     request = policy.defaults.model_copy(update={"environment": environment})
     job = job_script(policy, request, home="/home/person", launch_file="/home/person/.sgehub/run/0.json")
     return render_job_script(job, [Path(folder) for folder in policy.template_folders])
+
+
+def _page(policy: SitePolicy, options: Mapping[str, Any]) -> str | None:
+    interface = policy.interfaces.get(options.get("interface") or "")
+    if interface is None:
+        own = chosen(policy, options).default_url
+        return own or next((one.url for one in policy.interfaces.values()), None)
+    return interface.url
 
 
 def _lines(*parts: str) -> str:

@@ -91,7 +91,11 @@ class EnvironmentSite(Closed):
         Words, Field(description="Words put before the server's command: [apptainer, exec, /images/lab.sif].")
     ] = []
     default_url: Annotated[
-        UrlPath | None, Field(description="Page that a session opens with; by default JupyterHub's.")
+        UrlPath | None,
+        Field(
+            description="Page that a session opens with where no interface was chosen; "
+            "by default the first interface's, or JupyterHub's where there is none."
+        ),
     ] = None
 
 

@@ -56,6 +56,21 @@ def test_a_list_holds_what_is_offered_once_and_what_was_chosen(
     assert Choice(nothing, {"x": "X", "y": "Y"}).shown(value) == shown
 
 
+def test_no_interface_means_the_first_unless_an_environment_has_a_page() -> None:
+    """Then the list says so, and offers the first one by its name, too: what is read is what opens."""
+    interfaces = {"lab": {"label": "JupyterLab", "url": "/lab"}, "tree": {"url": "/tree"}}
+    plain = offered.choices(site(interfaces=interfaces, environments={"py": {}}))["interface"]
+    assert plain.shown("") == {"": "JupyterLab", "tree": "tree"}
+    environments = {"py": {}, "r": {"default_url": "/rstudio"}}
+    policy = site(
+        interfaces=interfaces, environments=environments, rules=[{"people": ["bob"], "environments": ["py"]}]
+    )
+    own = offered.choices(policy)["interface"]
+    assert own.shown("") == {"": "As usual for the environment", "lab": "JupyterLab", "tree": "tree"}
+    assert offered.choices(narrowed(policy, (0,)))["interface"] == plain
+    assert offered.choices(site(environments=environments))["interface"].offered == {}
+
+
 def test_every_field_of_a_request_has_a_label_and_an_element() -> None:
     """A new field of requests cannot be forgotten."""
     assert set(offered.LABELS) == set(FIELDS)

@@ -34,7 +34,11 @@ SITE = site(
     [
         ({}, {"JUPYTERHUB_DEFAULT_URL": "/lab"}),
         ({"interface": "terminal", "environment": "ml"}, {"JUPYTERHUB_DEFAULT_URL": "/terminals/1"}),
+        ({"environment": "ml"}, {"JUPYTERHUB_DEFAULT_URL": "/tree"}),
+        ({"interface": "", "environment": "ml"}, {"JUPYTERHUB_DEFAULT_URL": "/tree"}),
         ({"interface": "gone", "environment": "ml"}, {"JUPYTERHUB_DEFAULT_URL": "/tree"}),
+        ({"interface": "gone"}, {"JUPYTERHUB_DEFAULT_URL": "/lab"}),
+        ({"interface": "lab", "environment": "ml"}, {"JUPYTERHUB_DEFAULT_URL": "/lab"}),
         ({"folder": "a/b"}, {"JUPYTERHUB_DEFAULT_URL": "/lab", "JUPYTERHUB_ROOT_DIR": "~/a/b"}),
         ({"folder": "~/a"}, {"JUPYTERHUB_DEFAULT_URL": "/lab", "JUPYTERHUB_ROOT_DIR": "~/a"}),
         ({"folder": "~"}, {"JUPYTERHUB_DEFAULT_URL": "/lab", "JUPYTERHUB_ROOT_DIR": "~/"}),
@@ -42,7 +46,7 @@ SITE = site(
     ],
 )
 def test_the_server_is_told_its_page_and_its_folder(options: dict[str, Any], expected: dict[str, str]) -> None:
-    """An interface comes before what an environment opens with."""
+    """An interface that was chosen comes before what an environment opens with, which comes before the first."""
     assert variables(SITE, options) == expected
 
 
