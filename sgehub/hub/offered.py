@@ -80,7 +80,7 @@ def ids(policy: SitePolicy) -> dict[str, str]:
 
 
 def choices(policy: SitePolicy) -> dict[str, Choice]:
-    """Return what each field offers that is chosen from a list."""
+    """Return what each field offers that is chosen from a list, or switched on."""
     found = {
         "queue": Choice("Any that fits", {name: _of_queue(name, one) for name, one in policy.queues.items()}),
         "gpu_type": Choice("Any", _labelled(policy.gpu_types)),
@@ -92,6 +92,8 @@ def choices(policy: SitePolicy) -> dict[str, Choice]:
     for name, one in policy.fields.items():
         if one.type == "choice":
             found[f"{EXTRA}{name}"] = Choice(None if one.required else "None", _labelled(one.choices))
+        elif one.type == "switch":
+            found[f"{EXTRA}{name}"] = Choice("off", {"yes": "on"})
     return found
 
 

@@ -81,6 +81,13 @@ return bar !== null && !bar.contains(arguments[0]) && !arguments[0].closest(".sg
   && arguments[0].closest("form") !== null && mine.bottom > bar.getBoundingClientRect().top + 1;
 """
 
+NARROW = """\
+rules:
+  - {people: [NAME], queues: [short.q, gpu.q], most: {cores: 2, memory: 8G}}
+"""
+LOCKED = """\
+  - {people: [NAME], locked: {memory: 4G, environment: python, extra.course: "yes", extra.disk: "10"}}
+"""
 CLOSED = """
 var parse = JSON.parse;
 JSON.parse = function (text) {
@@ -395,3 +402,35 @@ def test_nothing_stands_in_the_way_of_people_with_disabilities(
     assert axe.violations(page.driver) == []
     page.driver.execute_script("document.querySelector('label[for=request-cores]').remove()")
     assert "label" in [one.split(":")[0] for one in axe.violations(page.driver)]
+
+
+@pytest.mark.parametrize(("theme", "width", "name"), [("light", 1280, "irc"), ("dark", 390, "list")])
+def test_neither_does_what_is_narrower_than_the_last_request(
+    browser: Callable[..., Browser], hub: HubProcess, cluster: PaperCluster, theme: str, width: int, name: str
+) -> None:
+    """Axe-core finds nothing in a form that says what had to change, and in one whose fields are locked."""
+    page = browser(name, width=width)
+    page.driver.execute_script("localStorage.setItem('jupyterhub-bs-theme', arguments[0])", theme)
+    page.open("hub/spawn")
+    page.fill(cores="4", memory="32G", gpus="0", runtime="24:00:00", queue="long.q", environment="ml")
+    page.start()
+    page.until(lambda: "waits in the queue" in page.text("#progress-log"))
+    cluster.end(cluster.submitted()[-1])
+    page.until(lambda: page.one("#failure").is_displayed())
+    before = cluster.site.read_text()
+    for rule in (NARROW, NARROW + LOCKED):
+        cluster.site.write_text(before + rule.replace("NAME", name))
+        hub.hang_up()
+        page.until(lambda rule=rule: reopened(page, locked=LOCKED in rule))
+        page.click("summary")
+        assert "Cores: 2 instead of 4" in page.text("#request-changed")
+        assert len(page.all(".sgehub-locked, [readonly]:not(#link), :disabled")) == 4 * (LOCKED in rule)
+        assert axe.violations(page.driver) == []
+        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    cluster.site.write_text(before)
+
+
+def reopened(page: Browser, *, locked: bool) -> bool:
+    """Open the form again; tell whether it is already as the site's new file says."""
+    page.open("hub/spawn")
+    return bool(page.all("#request-changed")) and bool(page.all("[name=memory][readonly]")) is locked

@@ -482,6 +482,7 @@ def test_locked_fields_can_be_read_and_are_posted() -> None:
             assert page.id(f"{name}-help").text.endswith("Set by this site; it cannot be changed.")
         assert "readonly" in page.id("request-memory").attributes
         assert page.id("request-environment").text == "Python"
+        assert "sgehub-locked" in page.id("request-environment").attributes["class"]
         posted = {name: value for name, value in page.values().items() if name != "preset"}
         assert _chosen(policy.parse(posted)) == _chosen(policy.defaults)
     assert json.loads(page.id("request-facts").text)["presets"] == {"small": {"cores": "2"}}
@@ -510,13 +511,14 @@ def test_what_had_to_change_is_said_in_words() -> None:
         Change("environment", "ml", ""),
         Change("interface", "", "lab"),
         Change("extra.a.b", "m", ""),
+        Change("extra.a-b", "", "yes"),
         Change("extra.gone", "1", ""),
     )
     said = Page(form.render(site(**FULL), DEFAULTS, changes=changes)).id("request-changed").text
     assert said.partition("allowed: ")[2] == (
         "Memory : 64G instead of 128G Queue : Any that fits instead of old.q "
-        "Environment : Python instead of Machine learning Licence : None instead of MATLAB"
-        " extra.gone : empty instead of 1"
+        "Environment : Python instead of Machine learning Licence : None instead of MATLAB "
+        "Course : on instead of off extra.gone : empty instead of 1"
     )
     html = form.render(site(**FULL), DEFAULTS, changes=(Change("interface", "", "lab"),))
     assert "request-changed" not in html
