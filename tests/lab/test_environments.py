@@ -31,7 +31,7 @@ def site(lab: Lab) -> Iterator[Site]:
     """Run a hub whose site offers environments, interfaces and folders of the home."""
     changes = {
         "environments": ENVIRONMENTS,
-        "interfaces": {"lab": {"url": "/lab"}, "files": {"url": "/tree/data"}},
+        "interfaces": {"lab": {"url": "/lab"}, "files": {"url": "/tree/data"}, "document": {"url": "/doc"}},
         "working_folders": ["{home}"],
     }
     with running_hub(lab, site=changes) as running:
@@ -59,6 +59,19 @@ def test_a_session_runs_in_the_environment_the_folder_and_the_page_that_were_cho
     alice.stop()
     site.wait_for_jobs(0)
     assert (home / "epilogue").read_text() == "epilogue of full\n"
+
+
+def test_an_interface_can_be_jupyterlab_with_one_document(site: Site):
+    """The page of the sample site's second interface opens, and is JupyterLab's."""
+    carol = site.person("carol")
+    assert carol.start({**SMALL, "interface": "document"}).status in (201, 202)
+    carol.wait_until(ready=True)
+    page = carol.open("/user/carol/", Authorization=f"token {carol.token}")
+    assert (page.status, page.url.endswith("/user/carol/doc")) == (200, True)
+    assert "<title>JupyterLab</title>" in page.text
+    assert '"mode": "single-document"' in page.text
+    carol.stop()
+    site.wait_for_jobs(0)
 
 
 @pytest.mark.parametrize(
