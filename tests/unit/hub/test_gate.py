@@ -176,20 +176,20 @@ async def test_the_verdict_beside_a_refused_request_is_about_the_server_that_was
 
 
 async def test_a_chosen_preset_counts_instead_of_its_fields(spawner):
-    """Whatever they hold, as on a page without scripts; all others are judged, and all that was typed stays."""
+    """And of what its card speaks of, whatever they hold; all others are judged, and all that was typed stays."""
     last = {
         "preset": ["gpu"],
         "cores": ["16"],
         "memory": ["x"],
         "gpus": ["0"],
         "runtime": ["soon"],
-        "queue": ["gpu.q"],
+        "queue": ["short.q"],
     }
     taken = spawner.run_options_from_form(last)
-    assert (taken["cores"], taken["memory"], taken["gpus"], taken["queue"]) == (2, "8G", 1, "gpu.q")
+    assert (taken["cores"], taken["memory"], taken["gpus"], taken["queue"]) == (2, "8G", 1, None)
     assert "preset" not in taken
-    with pytest.raises(RequestRefused, match=r"At most 1 hour|No GPUs"):
-        spawner.run_options_from_form({**last, "queue": ["short.q"]})
+    with pytest.raises(RequestRefused, match="There is no project nowhere"):
+        spawner.run_options_from_form({**last, "project": ["nowhere"]})
     page = Page(await spawner.get_options_form())
     assert page.values() | {"preset": "gpu", "cores": "16", "memory": "x", "runtime": "soon"} == page.values()
     with pytest.raises(RequestRefused, match="There is no preset"):
