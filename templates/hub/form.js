@@ -104,7 +104,11 @@
     return asked[kind] !== null && asked[kind] > most;
   }
 
-  const closed = (name, project) => Boolean(project && project.queues && !project.queues.includes(name));
+  function closed(name, project) { // why a queue does not take sessions of the project, or none without one
+    if (project && project.queues && !project.queues.includes(name)) { return "closed to project " + value("project"); }
+    const takes = facts.queues[name].projects;
+    return takes && !takes.includes(value("project")) ? "for " + takes.join(", ") + " only" : "";
+  }
 
   function unfit(name, asked) { // reasons why a queue does not fit
     const most = limits(name, asked.project);
@@ -112,7 +116,8 @@
     if (asked.gpus && asked.type && most.gpu_types && !most.gpu_types.includes(asked.type)) {
       found.push("no GPUs of this type");
     }
-    return closed(name, asked.project) ? ["closed to project " + value("project")] : found;
+    const reason = closed(name, asked.project);
+    return reason ? [reason] : found;
   }
 
   const below = (asked, kind) => asked[kind] !== null && asked[kind] < facts.least[kind];

@@ -30,7 +30,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> PaperCluster:
     """Make a cluster whose site has more to choose from."""
     made = PaperCluster(tmp_path_factory.mktemp("choices") / "cluster")
     text = made.site.read_text().replace("gpu: {complex: gpu, counted: job}\n", GPU)
-    made.site.write_text(text.replace("gpus: 2, ", "gpus: 2, gpu_types: [a100], "))
+    made.site.write_text(text.replace("gpus: 2, ", "gpus: 2, gpu_types: [a100], projects: [astro], "))
     return made
 
 
@@ -73,4 +73,21 @@ def test_a_project_keeps_to_its_queues(browser: Callable[..., Browser], cluster:
     page.fill(**{**ASKED, "gpus": "0", "queue": "long.q"}, project="genomics")
     page.start()
     assert page.reasons() == {"queue": "Project genomics may not use long.q, only short.q."}
+    assert cluster.jobs() == {}
+
+
+def test_a_queue_for_one_project_opens_with_it(browser: Callable[..., Browser], cluster: PaperCluster) -> None:
+    """Without it the list says for whom the queue is, and so does the refusal."""
+    page = browser("sys")
+    page.open("hub/spawn")
+    page.fill(**ASKED)
+    queue = "#request-queue"
+    assert "gpu.q does not fit: for astro only" in page.text(queue)
+    assert page.text(f"{queue}-now") == "No queue offers all of this together."
+    page.fill(project="astro")
+    assert "gpu.q does not fit" not in page.text(queue)
+    assert page.text(f"{queue}-now") == "Fits in gpu.q."
+    page.fill(project="")
+    page.start()
+    assert page.reasons() == {"project": "The queues that offer this take sessions of astro only."}
     assert cluster.jobs() == {}
