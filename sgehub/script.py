@@ -7,6 +7,7 @@ person typed is among the values: a request's numbers go on qsub's command line.
 from __future__ import annotations
 
 import shlex
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from jinja2 import (
     StrictUndefined,
     Template,
     TemplateError,
+    TemplateSyntaxError,
 )
 
 from sgehub.errors import SiteConfigurationError
@@ -73,6 +75,23 @@ def environment(folders: Sequence[Path | str] = (), *, html: bool = False) -> En
     return env
 
 
+def failure(error: Exception, name: str) -> str:
+    """Say which template has failed and how, "FILE, line N: what"; `name` is said where Jinja knows no file.
+
+    An included template is named itself.
+    """
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.filename or name}, line {error.lineno}: {str(error.message).rstrip('.')}."
+    frames = [  # Jinja puts the template's own lines into the traceback, and this mark beside them
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if "__jinja_exception__" in frame.f_globals
+    ]
+    file, line = frames[-1] if frames else (name, 0)
+    where = name if file == "<template>" else file  # what was no file has none
+    return f"{where}, line {line}: {error}." if line else f"{where}: {error}."
+
+
 def render_job_script(job: JobScript, folders: Sequence[Path] = ()) -> str:
     """Return the text of the job script.
 
@@ -103,6 +122,4 @@ def _render(name: str, load: Callable[[], Template], values: Mapping[str, object
     try:
         return load().render(values)
     except TEMPLATE_ERRORS as error:
-        line = getattr(error, "lineno", None)
-        where = f"{name}, line {line}" if line else name
-        raise SiteConfigurationError(f"The job script cannot be rendered: {where}: {error}.") from None
+        raise SiteConfigurationError(f"The job script cannot be rendered: {failure(error, name)}") from None

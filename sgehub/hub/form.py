@@ -26,7 +26,7 @@ from sgehub.model.clamping import Change
 from sgehub.model.judging import most
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import EXTRA, FIELDS, parse_request
-from sgehub.script import TEMPLATE_ERRORS, environment
+from sgehub.script import TEMPLATE_ERRORS, environment, failure
 
 TEMPLATE: Final = "hub/form.html"
 SHOWN_LIMIT: Final = 200  # characters of a value that are shown again; no value that is allowed is longer
@@ -131,8 +131,7 @@ def render(
     try:
         return _environment(tuple(policy.template_folders)).get_template(TEMPLATE).render(context)
     except TEMPLATE_ERRORS as error:
-        where = f"{getattr(error, 'name', None) or TEMPLATE}, line {getattr(error, 'lineno', '?')}"
-        raise SiteConfigurationError(f"The form cannot be rendered: {where}: {error}.") from None
+        raise SiteConfigurationError(f"The form cannot be rendered: {failure(error, TEMPLATE)}") from None
 
 
 def posted(form_data: Mapping[str, Sequence[object]], policy: SitePolicy) -> dict[str, str]:

@@ -6,16 +6,15 @@ but a reason to know nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol
 
-from sgehub.errors import NoAnswerError, SgehubError, SiteConfigurationError
+from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
 from sgehub.gridengine.parse_qsub import Verification
-from sgehub.hub import form, fragments, surroundings
+from sgehub.hub import fragments, templatecheck
 from sgehub.hub.engines import cluster_of
 from sgehub.model.asking import preset_request
 from sgehub.model.jobspec import resolve
@@ -189,25 +188,13 @@ def _known(names: tuple[str, ...]) -> str:
 
 
 def render(policy: SitePolicy) -> Iterator[Complaint]:
-    """Yield which of the site's templates fail, the job script of each environment and the form.
-
-    Undefined names are errors.
-    """
-    for name in policy.environments or (None,):
-        yield from _attempt(partial(surroundings.rendered, policy, name))
-    yield from _attempt(lambda: form.render(policy, policy.defaults.as_options()))
+    """Yield how the site's templates fail; see `templatecheck`."""
+    return (Complaint(("template_folders",), said) for said in templatecheck.failures(policy))
 
 
 async def read_by_bash(policy: SitePolicy) -> Iterator[Complaint]:
     """Return what of the site's own lines bash cannot read."""
     return (Complaint(path, said) for path, said in await fragments.mistakes(policy))
-
-
-def _attempt(render: Callable[[], str]) -> Iterator[Complaint]:
-    try:
-        render()
-    except SiteConfigurationError as error:
-        yield Complaint(("template_folders",), str(error))
 
 
 async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Complaint, ...]:

@@ -310,6 +310,46 @@ async def test_a_template_that_fails_in_an_expression_is_a_complaint(tmp_path: P
     assert name in sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("hub/ended.html", "\n{{ nope.x }}", 2),
+        ("hub/ended.html", "{% if not ended.job %}{{ nope.x }}{% endif %}", 1),
+        ("hub/verdict.html", "{% if verdict %}\n{{ nope.x }}{% endif %}", 2),
+        ("hub/form.html", "{% for one in changes %}{{ one.nope }}{% endfor %}", 1),
+        ("hub/form.html", "\n\n{% if problems['cores'] %}{{ nope.x }}{% endif %}", 3),
+        ("hub/form.html", "{% if problems[''] %}{{ nope.x }}{% endif %}", 1),
+        ("hub/form.html", "{% if cut %}{{ nope.x }}{% endif %}", 1),
+        ("hub/spawn.html", "\n{% if %}", 2),
+        ("hub/home.html", "{{ nope( }}", 1),
+        ("hub/not_running.html", "{% endblock %}", 1),
+        ("hub/parts/foot.html", "{{ 'a' | nofilter }}", 1),
+        ("hub/sgehub.css", "{# a comment", 1),
+    ],
+)
+async def test_a_template_that_fails_in_some_state_only_is_a_complaint(
+    tmp_path: Path, name: str, text: str, line: int
+):
+    """Nobody sees it while writing; then it is an error for all who are refused, or whose session has ended."""
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    [(key, sentence)] = await said(site(template_folders=[str(tmp_path)]), Cluster())
+    assert key == "template_folders"
+    assert f"{file}, line {line}: " in sentence
+
+
+async def test_templates_that_cannot_be_read_are_named(tmp_path: Path):
+    """All of them; what is no template may be what it likes."""
+    (tmp_path / "hub").mkdir()
+    for name in ("home.html", "spawn.html", "form.html~", "logo.png"):
+        (tmp_path / "hub" / name).write_bytes(b"\xff{{")
+    found = await said(site(template_folders=[str(tmp_path)]), Cluster())
+    assert [text for _, text in found] == [
+        f"{tmp_path}/hub/{name}: is not UTF-8 text (byte 0)." for name in ("home.html", "spawn.html")
+    ]
+
+
 async def test_a_person_who_cannot_be_asked_for_is_a_mistake_of_the_helper():
     """The rest of the file has been compared all the same."""
     assert await said(site(), Cluster(), person="nobody") == [
