@@ -18,7 +18,7 @@ from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment
 from sgehub.hub.news import heard
 from sgehub.model.narrowing import refitted
 from sgehub.model.policy import SitePolicy
-from sgehub.model.siteparts import Most
+from sgehub.model.siteparts import Limits, Most
 from sgehub.model.units import Duration
 
 FIRST: Final = 60.0  # seconds after the hub's start, which has enough to ask as it is
@@ -57,17 +57,29 @@ def own_limits(policy: SitePolicy, facts: Facts) -> Iterator[tuple[str, Most]]:
     for name in policy.queues:
         queue = facts.queues.get(name)
         if queue is not None and queue.slots >= 1:
-            offered = [pe.slots for pe in facts.pes.values() if pe.name in queue.pe_lists and pe.slots >= 1]
-            cores = min(queue.slots, max(offered, default=1)) if facts.pes else queue.slots
+            cores = min(queue.slots, max([1, *offered(queue, facts.pes).values()])) if facts.pes else queue.slots
             yield name, Most(cores=cores, runtime=None if queue.h_rt is None else Duration(queue.h_rt))
+
+
+def offered(queue: ClusterQueue, pes: Mapping[str, ParallelEnvironment]) -> dict[str, int]:
+    """Return the parallel environments that a queue offers on some host, and the slots of each."""
+    return {pe.name: pe.slots for pe in pes.values() if pe.name in queue.pe_lists}
+
+
+def queues_under(policy: SitePolicy, facts: Facts) -> dict[str, Limits]:
+    """Return the policy's queues with no limit above the cluster's own, and with the PEs that each offers."""
+    queues = dict(policy.queues)
+    for name, most in own_limits(policy, facts):
+        queues[name] = queues[name].under(most)
+        if facts.pes and len(policy.parallel_environment) > 1:  # one alone is in the number of cores
+            queues[name] = queues[name].offering(offered(facts.queues[name], facts.pes))
+    return queues
 
 
 def tightened(policy: SitePolicy, facts: Facts) -> SitePolicy:
     """Return the policy with no limit above the cluster's own; the same one where none is."""
-    lower = {name: policy.queues[name].under(most) for name, most in own_limits(policy, facts)}
-    if all(policy.queues[name] == limits for name, limits in lower.items()):
-        return policy
-    return refitted(policy.model_copy(update={"queues": {**policy.queues, **lower}}), {})
+    queues = queues_under(policy, facts)
+    return policy if queues == policy.queues else refitted(policy.model_copy(update={"queues": queues}), {})
 
 
 class ClusterLimits:
@@ -112,7 +124,7 @@ class ClusterLimits:
         before, self._facts = self.of(policy), facts
         if (now := self.of(policy)) != before:
             for name, most in own_limits(policy, facts):
-                if policy.queues[name] != now.queues[name]:
+                if policy.queues[name].under(most) != policy.queues[name]:
                     self._log.info(
                         "Queue %s: the cluster itself allows %s, less than the site's file says.",
                         name,

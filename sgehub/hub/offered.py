@@ -85,7 +85,7 @@ def choices(policy: SitePolicy) -> dict[str, Choice]:
         "queue": Choice("Any that fits", {name: _of_queue(name, one) for name, one in policy.queues.items()}),
         "gpu_type": Choice("Any", _labelled(policy.gpu_types)),
         "project": Choice(None if policy.project_required else "None", _labelled(policy.projects)),
-        "pe": _first_is_default({name: name for name in policy.parallel_environment}),
+        "pe": Choice("Any that fits", {name: name for name in policy.parallel_environment}),
         "environment": _first_is_default(_labelled(policy.environments)),
         "interface": _interfaces(policy),
     }
@@ -159,6 +159,8 @@ def facts(policy: SitePolicy, fresh: Mapping[str, object]) -> dict[str, Any]:
             for name, one in policy.queues.items()
         },
         "projects": {name: {**_numbers(one.most), "queues": one.queues} for name, one in policy.projects.items()},
+        "pes": policy.parallel_environment,
+        "slots": {name: one.offered for name, one in policy.queues.items() if one.offered is not None},
         "environment": next(iter(policy.environments), ""),
         "fresh": {name: text for name, text in as_text(fresh).items() if text},
         "card": CARD,

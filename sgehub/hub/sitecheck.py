@@ -15,6 +15,8 @@ from sgehub.gridengine.argv import submit_options
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
 from sgehub.gridengine.parse_qsub import Verification
 from sgehub.hub import fragments, templatecheck
+from sgehub.hub.clusterlimits import Facts as Limited
+from sgehub.hub.clusterlimits import offered, queues_under
 from sgehub.hub.engines import cluster_of
 from sgehub.model.asking import preset_request
 from sgehub.model.jobspec import resolve
@@ -174,12 +176,12 @@ def _queue(name: str, policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
         yield Complaint((*path, "runtime"), f"the queue's own h_rt is {Duration(queue.h_rt)}.")
     if limits.cores > queue.slots:
         yield Complaint((*path, "cores"), f"none of its hosts has more than {queue.slots} slots.")
-    offered = [pe for pe in found.pes.values() if pe.name in queue.pe_lists]
-    if limits.cores > 1 and found.pes and not offered:
+    slots = offered(queue, found.pes)
+    if limits.cores > 1 and found.pes and not slots:
         names = " or ".join(found.pes)
         yield Complaint((*path, "cores"), f"it does not offer the parallel environment {names}.")
-    elif limits.cores > 1 and offered and limits.cores > (most := max(pe.slots for pe in offered)):
-        yield Complaint((*path, "cores"), f"{offered[0].name} has {most} slots in all.")
+    elif limits.cores > 1 and slots and limits.cores > slots[largest := max(slots, key=slots.__getitem__)]:
+        yield Complaint((*path, "cores"), f"{largest} has {slots[largest]} slots in all.")
 
 
 def _known(names: tuple[str, ...]) -> str:
@@ -255,10 +257,12 @@ async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[
 
 async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None) -> tuple[Complaint, ...]:
     """Return every complaint; raises NoAnswerError where the cluster does not answer."""
-    found = [*render(policy), *await read_by_bash(policy), *compare(policy, await facts(policy, cluster))]
+    known = await facts(policy, cluster)
+    found = [*render(policy), *await read_by_bash(policy), *compare(policy, known)]
     if person is not None and all(one.wish for one in found):
+        queues = queues_under(policy, Limited(known.queues, known.pes))  # a start knows what each queue offers
         try:
-            found.extend(await verify(policy, cluster, person))
+            found.extend(await verify(policy.model_copy(update={"queues": queues}), cluster, person))
         except NoAnswerError:
             raise
         except SgehubError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgehub.model.judging import fitting_queues
+from sgehub.model.judging import fitting_queues, pe_of
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.sitechoices import ExtraField
@@ -44,7 +44,7 @@ def resolve(request: ResourceRequest, policy: SitePolicy, *, name: str, home: st
     return JobSpec(
         name=name,
         slots=request.cores,
-        pe=(request.pe or policy.parallel_environment[0]) if request.cores > 1 else None,
+        pe=pe_of(request, policy),
         resources=tuple(_resources(request, policy)),
         queue=",".join(named_queues(request, policy)) or None,
         project=request.project,

@@ -7,7 +7,7 @@ cluster nor how a request is put to Grid Engine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import Violation
@@ -48,10 +48,28 @@ def wrong_defaults(request: ResourceRequest, policy: SitePolicy) -> tuple[Violat
 
 
 def fitting_queues(request: ResourceRequest, policy: SitePolicy) -> tuple[str, ...]:
-    """Return the queues whose maxima hold the request, in the order of the site's file."""
-    return tuple(
+    """Return the queues whose maxima hold the request, in the order of the site's file.
+
+    A job names one parallel environment: where none is chosen, all of them offer that of `pe_of`.
+    """
+    found = tuple(
         name for name, limits in _open(request, policy).items() if not any(_beyond(request, limits, policy, ""))
     )
+    pe = _pe_in(found, request, policy)
+    return found if pe is None else tuple(one for one in found if policy.queues[one].holds(pe, request.cores))
+
+
+def pe_of(request: ResourceRequest, policy: SitePolicy) -> str | None:
+    """Return the parallel environment of a job, None for one core: the chosen one, else the first that fits."""
+    return _pe_in(fitting_queues(request, policy), request, policy)
+
+
+def _pe_in(queues: Sequence[str], request: ResourceRequest, policy: SitePolicy) -> str | None:
+    if request.cores <= 1 or request.pe is not None:
+        return request.pe if request.cores > 1 else None
+    pes = policy.parallel_environment
+    fitting = (pe for pe in pes if any(policy.queues[one].holds(pe, request.cores) for one in queues))
+    return next(fitting, next(iter(pes), None))
 
 
 def _open(request: ResourceRequest, policy: SitePolicy) -> dict[str, Limits]:
@@ -69,6 +87,8 @@ def _not_together(request: ResourceRequest, policy: SitePolicy) -> tuple[Violati
     """Say what stands in the way where some queue offers each wish alone."""
     if request.gpu_type and fitting_queues(request.model_copy(update={"gpu_type": None}), policy):
         return (Violation("gpu_type", f"No queue has GPUs of type {request.gpu_type} and the rest of this."),)
+    if request.pe and fitting_queues(request.model_copy(update={"pe": None}), policy):
+        return (Violation("pe", f"No queue offers so many slots in {request.pe} and the rest of this."),)
     if fitting_queues(request.model_copy(update={"project": None}), policy):
         allowed = ", ".join(policy.projects[request.project or ""].queues or ())
         return (Violation("project", f"Project {request.project} may use {allowed} only, which offers less."),)
@@ -231,6 +251,10 @@ def _beyond(request: ResourceRequest, limits: Limits, policy: SitePolicy, where:
         yield Violation("cores", f"At most {counted(limits.cores, 'core')}{where}.")
     elif memory_granted(request, policy) > limits.memory:
         yield Violation("memory", _memory_sentence(request, limits, policy, where))
+    if request.cores > 1 and request.pe is not None and not limits.holds(request.pe, request.cores):
+        slots = (limits.offered or {}).get(request.pe, 0)
+        most_ = f"At most {counted(slots, 'core')} in" if slots else "There is no"
+        yield Violation("pe", f"{most_} parallel environment {request.pe}{where}.")
     if request.gpus > limits.gpus:
         yield Violation(
             "gpus", f"At most {counted(limits.gpus, 'GPU')}{where}." if limits.gpus else f"No GPUs{where}."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from sgehub.model import names
@@ -189,6 +189,22 @@ class Limits(Closed):
     patience: Annotated[
         DurationValue, Field(description="A session that waits longer in this queue is given up, with a reason.")
     ] = Duration(12 * 3600)
+    _slots: Mapping[str, int] | None = PrivateAttr(default=None)  # no key: what the cluster says, by PE
+
+    def offering(self, slots: Mapping[str, int]) -> Limits:
+        """Return these limits for a queue of which the cluster says what PEs it offers, and the slots of each."""
+        copy = self.model_copy()
+        copy._slots = dict(slots)  # noqa: SLF001 - of its own class
+        return copy
+
+    @property
+    def offered(self) -> Mapping[str, int] | None:
+        """The slots of each PE that the queue offers; None if the cluster has not said."""
+        return self._slots
+
+    def holds(self, pe: str, cores: int) -> bool:
+        """Tell whether the queue offers a PE with so many slots, as far as that is known."""
+        return self._slots is None or cores <= self._slots.get(pe, 0)
 
     def takes(self, project: str | None) -> bool:
         """Tell whether sessions of a project, or of none, may run here."""

@@ -78,7 +78,7 @@
   const atMost = (name, number) => (number ? "at most " : "") + KINDS[name].say(number);
 
   function wish() { // null: cannot be read, which the hub will say
-    const found = { type: value("gpu_type"), queue: value("queue"), project: null };
+    const found = { type: value("gpu_type"), queue: value("queue"), pe: value("pe"), project: null };
     if (has(facts.projects, value("project"))) { found.project = facts.projects[value("project")]; }
     Object.keys(KINDS).forEach((name) => { found[name] = field(name) ? KINDS[name].read(value(name)) : 0; });
     found.cores = field("cores") ? found.cores : 1;
@@ -110,11 +110,24 @@
     return takes && !takes.includes(value("project")) ? "for " + takes.join(", ") + " only" : "";
   }
 
+  function holds(name, pe, cores) { // what the cluster has not said of a queue is enough
+    const slots = has(facts.slots, name) ? facts.slots[name] : null;
+    return !slots || (has(slots, pe) && cores <= slots[pe]);
+  }
+
+  function together(names, asked) { // a job names one parallel environment, which all of its queues offer
+    const pe = asked.pe || facts.pes.find((one) => names.some((name) => holds(name, one, asked.cores)));
+    return asked.cores > 1 && pe ? names.filter((name) => holds(name, pe, asked.cores)) : names;
+  }
+
   function unfit(name, asked) { // reasons why a queue does not fit
     const most = limits(name, asked.project);
     const found = Object.keys(KINDS).filter((kind) => beyond(asked, kind, most[kind])).map((kind) => atMost(kind, most[kind]));
     if (asked.gpus && asked.type && most.gpu_types && !most.gpu_types.includes(asked.type)) {
       found.push("no GPUs of this type");
+    }
+    if (asked.cores > 1 && asked.pe && !holds(name, asked.pe, asked.cores)) {
+      found.push("not so many slots in " + asked.pe);
     }
     const reason = closed(name, asked.project);
     return reason ? [reason] : found;
@@ -175,11 +188,11 @@
   function sayQueues(asked) {
     const select = field("queue");
     if (!select) { return; }
-    const fitting = [];
+    const open = [];
     Array.from(select.options).forEach((option) => {
       option.dataset.words = option.dataset.words || option.textContent;
       const reasons = has(facts.queues, option.value) ? unfit(option.value, asked) : [];
-      if (has(facts.queues, option.value) && !reasons.length) { fitting.push(option.value); }
+      if (has(facts.queues, option.value) && !reasons.length) { open.push(option.value); }
       option.textContent = reasons.length ? option.value + " does not fit: " + reasons.join(", ") : option.dataset.words;
     });
     if (has(facts.queues, asked.queue)) {
@@ -188,6 +201,7 @@
     } else if (uneven(asked) || Object.keys(KINDS).some((kind) => below(asked, kind))) {
       say("queue", []); // refused in any queue, which stands beside the other field
     } else {
+      const fitting = together(open, asked);
       const rest = fitting.length > 6 ? " and " + (fitting.length - 6) + " more" : "";
       const fit = "Fits in " + fitting.slice(0, 6).join(", ") + rest + ".";
       say("queue", [fitting.length ? fit : "No queue offers all of this together."], !fitting.length);

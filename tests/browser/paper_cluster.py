@@ -89,6 +89,10 @@ def qhost():
 
 def qconf():
     if arguments[0] != "-se":
+        said = text("qconf " + " ".join(arguments))
+        print(said, end="")
+        if said:
+            return
         print("error: nothing else is written down", file=sys.stderr)
         sys.exit(1)
     known = dict(hosts())
@@ -192,7 +196,8 @@ class PaperCluster:
         "verify-p" and "verify-v" are what qsub says to these questions if it says no, "silent" how long it takes.
         "hosts" is JSON: by name {"free": {complex: amount}, "total": ..., "queues": {name: [used, total, state]}}.
         "hosts at first" is the same of a cluster that is clear. "down" makes qhost fail, "slow qhost"
-        (seconds) makes it slow. "told" is for TellingSpawner: what pages say of servers.
+        (seconds) makes it slow. "qconf -sp smp" is what qconf prints when it is asked so. "told" is for
+        TellingSpawner: what pages say of servers.
         """
         (self.folder / name).write_text(text)
 

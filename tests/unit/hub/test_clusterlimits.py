@@ -10,6 +10,9 @@ import pytest
 from sgehub.errors import NoAnswerError, RequestRefusedError
 from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment, PerHost
 from sgehub.hub.clusterlimits import ClusterLimits, Facts, tightened
+from sgehub.model.clamping import clamped
+from sgehub.model.jobspec import resolve
+from sgehub.model.narrowing import narrowed
 from sgehub.model.policy import SitePolicy
 from sgehub.model.units import Duration
 from tests.unit.model.site import BASE, site
@@ -60,6 +63,81 @@ def test_defaults_and_presets_still_fit() -> None:
     assert list(policy.presets) == ["hour"]
     with pytest.raises(RequestRefusedError, match=r"At most 08:00:00 \(8 hours\)\."):
         policy.parse({"runtime": "09:00:00"})
+
+
+PES = {"parallel_environment": ["smp", "gpupe"]}
+TWO = facts(
+    queue("short.q", slots="16"),
+    queue("long.q", slots="16", pes="smp gpupe"),
+    queue("gpu.q", slots="16", pes="gpupe"),
+    pes=(SMP, ParallelEnvironment("gpupe", 6, "$pe_slots", frozenset())),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pe", "queue"),
+    [
+        ({"cores": 4}, "smp", "short.q,long.q"),
+        ({"cores": 1}, None, "short.q,long.q,gpu.q"),
+        ({"cores": 4, "queue": "gpu.q"}, "gpupe", "gpu.q"),
+        ({"cores": 4, "gpus": 1}, "gpupe", "gpu.q"),
+        ({"cores": 4, "pe": "gpupe"}, "gpupe", "long.q,gpu.q"),
+        ({"cores": 1, "pe": "smp", "queue": "gpu.q"}, None, "gpu.q"),
+        ({"cores": 16, "runtime": "10:00:00"}, "smp", "long.q"),
+    ],
+)
+def test_a_job_asks_for_a_parallel_environment_that_its_queues_offer(
+    asked: dict[str, object], pe: str | None, queue: str
+) -> None:
+    """The first of the site's where nobody has chosen one, and it names no queue that does not offer it."""
+    policy = tightened(site(**PES), TWO)
+    job = resolve(policy.parse(asked), policy, name="sgehub-0", home="/home/a", log="/home/a/log")
+    assert (job.pe, job.queue) == (pe, queue)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "said"),
+    [
+        (
+            {"cores": 4, "pe": "smp", "queue": "gpu.q"},
+            "pe",
+            "There is no parallel environment smp in queue gpu.q.",
+        ),
+        (
+            {"cores": 7, "pe": "gpupe", "queue": "long.q"},
+            "pe",
+            "At most 6 cores in parallel environment gpupe in queue long.q.",
+        ),
+        ({"cores": 8, "pe": "gpupe"}, "pe", "No queue offers so many slots in gpupe and the rest of this."),
+        ({"cores": 7, "queue": "gpu.q"}, "cores", "At most 6 cores in queue gpu.q."),
+    ],
+)
+def test_what_no_parallel_environment_of_a_queue_has_is_refused(
+    asked: dict[str, object], field: str, said: str
+) -> None:
+    """Grid Engine would let such a job wait for ever."""
+    with pytest.raises(RequestRefusedError) as caught:
+        tightened(site(**PES), TWO).parse(asked)
+    assert [(one.field, one.message) for one in caught.value.violations] == [(field, said)]
+
+
+def test_parallel_environments_that_nobody_has_told_of_stop_nothing() -> None:
+    """Before the cluster has answered, of a queue that it did not show, and under a rule of the site's."""
+    asked = {"cores": 4, "pe": "smp", "queue": "gpu.q"}
+    rules = [{"most": {"runtime": "00:30:00"}}]
+    for found in (Facts(), facts(queue("short.q")), facts(queue("gpu.q", pes="gpupe"), pes=())):
+        policy = tightened(site(**PES), found)
+        assert policy.parse(asked).pe == "smp"
+    mine = narrowed(tightened(site(**PES, rules=rules), TWO), (0,))
+    with pytest.raises(RequestRefusedError, match="There is no parallel environment smp in queue gpu"):
+        mine.parse({**asked, "runtime": "00:10:00"})
+
+
+def test_a_stored_parallel_environment_that_no_longer_fits_is_left_to_the_hub() -> None:
+    """The form shows the nearest request that can run, and the default one can."""
+    found, changes = clamped({"cores": 4, "pe": "smp", "queue": "gpu.q"}, tightened(site(**PES), TWO))
+    assert (found.cores, found.pe, found.queue) == (4, None, "gpu.q")
+    assert [one.field for one in changes] == ["pe"]
 
 
 class Cluster:
@@ -125,12 +203,14 @@ async def test_a_lock_beyond_the_clusters_own_limits_is_the_nearest_that_fits(
     assert said == "The site's file locks runtime at 00:30:00, which the cluster does not allow: it is 00:20:00."
 
 
-async def test_a_cluster_that_allows_more_changes_nothing() -> None:
-    """Nobody judges anew for that."""
-    cluster, holder = Cluster(queue("short.q")), Holder()
-    limits = ClusterLimits(cluster, logging.getLogger("test"))
-    await limits.ask(holder)
-    assert holder.adopted == 0
+async def test_a_cluster_that_allows_more_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody judges anew for that; of several parallel environments it is news which queue offers which."""
+    caplog.set_level(logging.INFO)
+    cluster = Cluster(queue("short.q"))
+    for holder, adopted in ((Holder(), 0), (Holder(**PES), 1)):
+        await ClusterLimits(cluster, logging.getLogger("test")).ask(holder)
+        assert holder.adopted == adopted
+    assert caplog.records == []
 
 
 async def test_the_hubs_start_is_left_alone_and_questions_are_rare() -> None:

@@ -112,6 +112,7 @@ def test_a_preset_decides_what_its_card_speaks_of() -> None:
         ("folder", "", "empty"),
         ("queue", "gpu.q", "gpu.q"),
         ("queue", "", "Any that fits"),
+        ("pe", "", "Any that fits"),
         ("project", "stars", "Stars"),
         ("environment", "", "Python"),
         ("environment", "gone", "gone"),
@@ -140,6 +141,7 @@ def test_the_script_reckons_with_bytes_and_seconds() -> None:
         "genes": {"queues": ["short.q"], "cores": 2, "memory": 8 * 1024**3},
     }
     assert (facts["divided"], facts["gpus_per_slot"]) == (True, True)
+    assert (facts["pes"], facts["slots"]) == (["smp"], {})
     assert facts["fresh"] == {"cores": "1", "memory": "2G", "gpus": "0", "runtime": "01:00:00"}
     alone = offered.facts(site(parallel_environment=None, gpu=None), FRESH)["queues"]
     assert {(one["cores"], one["gpus"]) for one in alone.values()} == {(1, 0)}

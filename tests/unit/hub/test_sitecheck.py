@@ -44,6 +44,7 @@ class Cluster:
     def __init__(self) -> None:
         self.all = [queue("short.q"), queue("long.q"), queue("gpu.q"), queue("other.q")]
         self.pe: ParallelEnvironment | None = ParallelEnvironment("smp", 999, "$pe_slots", frozenset())
+        self.further: ParallelEnvironment | None = None
         self.projects = ("astro",)
         self.known: Mapping[str, Complex] = COMPLEXES
         self.silent = False
@@ -68,7 +69,7 @@ class Cluster:
 
     async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
         """Return the parallel environment of that name."""
-        return self.pe if self.pe is not None and self.pe.name == name else None
+        return next((one for one in (self.pe, self.further) if one is not None and one.name == name), None)
 
     async def project_names(self) -> tuple[str, ...]:
         """Return the names of all projects."""
@@ -158,6 +159,22 @@ async def test_a_parallel_environment_over_several_hosts_is_worth_a_word():
     assert "allocation_rule $fill_up" in one.sentence
     cluster.pe = replace(cluster.pe, slots=4, allocation_rule="$pe_slots")
     assert ("queues.short.q.cores", "smp has 4 slots in all.") in await said(site(), cluster)
+
+
+async def test_each_queue_is_compared_with_the_parallel_environments_that_it_offers():
+    """Named is the one with most slots; and qsub is asked for one that the queue has."""
+    cluster = Cluster()
+    cluster.further = ParallelEnvironment("gpupe", 4, "$pe_slots", frozenset())
+    cluster.all[1] = queue("long.q", pe_list="gpupe smp")
+    cluster.all[2] = queue("gpu.q", pe_list="gpupe")
+    pes = ["smp", "gpupe"]
+    assert await said(site(parallel_environment=pes), cluster) == [
+        ("queues.gpu.q.cores", "gpupe has 4 slots in all.")
+    ]
+    cluster.further = replace(cluster.further, slots=8)
+    assert await said(site(parallel_environment=pes), cluster, person="alice") == []
+    asked = [options[options.index("-pe") + 1] for _, options in cluster.verified if "-pe" in options]
+    assert asked == ["smp", "smp", "gpupe"]
 
 
 async def test_the_defaults_and_the_most_of_each_queue_are_verified_for_a_person():
