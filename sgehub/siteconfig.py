@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -36,7 +37,7 @@ _WORDS: Final = {  # pydantic's kind of error -> what to do
     "less_than_equal": "write {le} or less",
 }
 _PATTERNS: Final = {  # the pattern that text does not match -> what to do
-    f"^{names.OBJECT.pattern}$": "is no such name: write a letter, then letters, digits and . _ - only",
+    f"^{names.OBJECT.pattern}$": "is no such name: write letters, digits and . _ - only, no sign first",
     f"^{names.HOST.pattern}$": "is not the name of a host: write letters, digits and dashes, dots between",
     f"^{names.USER.pattern}$": "is not the name of an account or a group",
     f"^{names.RESOURCE_VALUE.pattern}$": "cannot be a value for qsub: write letters, digits and _ . : + / - only",
@@ -97,6 +98,15 @@ def load_site(path: Path) -> SitePolicy:
 def open_site(path: Path) -> SiteFile:
     """Read the site's file, and remember where each key stands. Raises as `load_site`."""
     return read_site(_read(path), str(path))
+
+
+def quoted(text: str) -> str:
+    """Return text as YAML reads it back: in quotes where it would be something else, such as "on" or "1e5"."""
+    try:
+        same = yaml.safe_load(text) == text and yaml.safe_load(f"[{text}]") == [text]
+    except (yaml.YAMLError, ValueError):
+        same = False
+    return text if same else json.dumps(text)
 
 
 def read_site(text: str, source: str) -> SiteFile:

@@ -17,7 +17,7 @@ from sgehub.model.names import check_user
 
 # sge_types(1) object_name, without what Grid Engine 8.1.9 or its XML cannot carry.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._+-]*")
-_SHOWN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")  # hosts and others may begin with a digit
+_SHOWN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")  # all but jobs may begin with a digit, qsub(1) -N
 _QUEUE: Final = r"[A-Za-z0-9_@*?!(][A-Za-z0-9._@*?!|&()-]*"
 _QUEUES: Final = re.compile(f"{_QUEUE}(,{_QUEUE})*")
 _RESOURCE_VALUE: Final = re.compile(r"[A-Za-z0-9_.:*?!|&()/+-]+")
@@ -52,17 +52,17 @@ def _requests(spec: JobSpec) -> Iterator[str]:
     if spec.resources:
         yield "-l"
         yield ",".join(
-            f"{_checked(_NAME, name, 'resource')}={_checked(_RESOURCE_VALUE, value, 'value of a resource')}"
+            f"{_checked(_SHOWN, name, 'resource')}={_checked(_RESOURCE_VALUE, value, 'value of a resource')}"
             for name, value in spec.resources
         )
     if spec.pe is not None:
         if spec.slots < 1:
             raise SiteConfigurationError(f"{spec.slots} slots cannot be requested.")
-        yield from ("-pe", _checked(_NAME, spec.pe, "parallel environment"), str(spec.slots))
+        yield from ("-pe", _checked(_SHOWN, spec.pe, "parallel environment"), str(spec.slots))
     if spec.queue is not None:
         yield from ("-q", _checked(_QUEUES, spec.queue, "queue"))
     if spec.project is not None:
-        yield from ("-P", _checked(_NAME, spec.project, "project"))
+        yield from ("-P", _checked(_SHOWN, spec.project, "project"))
     if spec.mail is not None:
         moments, address = spec.mail
         yield from ("-m", _checked(_MOMENTS, moments, "moment of e-mail"))

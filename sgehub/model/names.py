@@ -12,8 +12,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, StringConstraints
 
 # A cluster queue, project, parallel environment or complex: narrower than sge_types(1) object_name;
-# sites use letters, digits, dot, underscore and hyphen.
-OBJECT: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
+# sites use letters, digits, dot, underscore and hyphen. One that begins with a hyphen would be an option of qsub.
+OBJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # useradd(8): Debian's NAME_REGEX plus capitals and dots, which directory services bring.
 USER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,31}")
 HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*")

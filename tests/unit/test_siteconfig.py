@@ -90,7 +90,7 @@ FIELD = "fields: {a: {label: A, type: %s}}"
 ADDED = [
     ("environments: [a, b]", "environments: expected names with keys below them."),
     ("environments: {a: {lable: x}}", 'environments.a.lable: there is no such key. Did you mean "label"?'),
-    ("environments: {a b: {}}", "environments.a b: is no such name: write a letter, then"),
+    ("environments: {a b: {}}", "environments.a b: is no such name: write letters, digits and"),
     (
         "environments: {a: {modules: cuda}}",
         "environments.a.modules: write a list in brackets. Environment modules",

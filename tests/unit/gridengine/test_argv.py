@@ -32,6 +32,13 @@ def test_what_is_not_asked_for_is_not_there() -> None:
     assert not {"-l", "-pe", "-q", "-P", "-notify"} & set(argv.submit_options(spec))
 
 
+def test_names_may_begin_with_a_digit_or_be_a_number() -> None:
+    """All but the job's own, which qsub refuses."""
+    spec = replace(SPEC, pe="8", project="2020", queue="1week.q,7", resources=(("4gpu", "1"),))
+    options = argv.submit_options(spec)
+    assert options[options.index("-l") :] == ("-l", "4gpu=1", "-pe", "8", "2", "-q", "1week.q,7", "-P", "2020")
+
+
 @pytest.mark.parametrize("character", list(",:$\n\t\x00\x7f"))
 @pytest.mark.parametrize("field", ["home", "log"])
 def test_a_path_that_is_not_taken_literally_is_the_accounts_trouble(field: str, character: str) -> None:

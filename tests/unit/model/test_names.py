@@ -10,14 +10,14 @@ from sgehub.model import names
 HOSTILE = ["", "-x", "a b", "a\n", "a;b", "$(id)", "a'b", 'a"b', "a,b", "../x", "ä", "a\x00", "a@b"]
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, "9q", "x" * 64])
+@pytest.mark.parametrize("text", [*HOSTILE, ".q", "_q", "x" * 64])
 def test_object_names_are_plain(text):
-    """Queues, projects and complexes: letters, digits, dot, underscore, hyphen; a letter first."""
+    """Queues, projects and complexes: letters, digits, dot, underscore, hyphen; a letter or a digit first."""
     with pytest.raises(ValidationError):
         TypeAdapter(names.ObjectName).validate_python(text)
 
 
-@pytest.mark.parametrize("text", ["all.q", "smp", "gpu_card", "rse-com6012.q", "x" * 63])
+@pytest.mark.parametrize("text", ["all.q", "smp", "gpu_card", "rse-com6012.q", "8way", "2020", "x" * 63])
 def test_ordinary_object_names_pass(text):
     """Names of real sites."""
     assert TypeAdapter(names.ObjectName).validate_python(text) == text
