@@ -15,7 +15,7 @@ from typing import Final
 
 from sgehub.gridengine.answers import is_transport_error, no_answer, text_of
 from sgehub.gridengine.runner import Completed
-from sgehub.model.units import Duration
+from sgehub.model.units import Duration, Memory
 
 _NO_QUEUE: Final = re.compile(r'(error: )?No cluster queue or queue instance matches the phrase "[^"]*"\.?')
 _NO_PE: Final = re.compile(r"(error: )?\S+ is not a parallel environment\.?")
@@ -84,6 +84,19 @@ class ClusterQueue:
     def slots(self) -> int:
         """The most slots on any host."""
         return max(map(int, self.attributes["slots"].every()))
+
+    def most_memory(self, limit: str) -> Memory | None:
+        """Return the largest limit of a kind ("h_vmem") on any host, None if one has none or it cannot be read."""
+        limits = self.attributes[limit].every() if limit in self.attributes else ()
+        try:
+            return None if "INFINITY" in limits else max(map(Memory.parse, limits), default=None)
+        except ValueError:
+            return None
+
+    def values_of(self, complex_: str) -> tuple[str, ...]:
+        """Return what the queue itself has of a consumable, as printed, by default and on some hosts."""
+        lists = self.attributes["complex_values"].every() if "complex_values" in self.attributes else ()
+        return tuple(found[complex_] for text in lists if complex_ in (found := _complex_values(text)))
 
     @property
     def projects(self) -> frozenset[str] | None:
@@ -160,17 +173,19 @@ def parse_pe(completed: Completed) -> ParallelEnvironment | None:
 def parse_host_values(completed: Completed) -> Mapping[str, str]:
     """Read the complex_values of `qconf -se HOST`: what the host has of each, not what is free; host_conf(5)."""
     (values,) = _records(_printed(completed), "hostname")
-    return _complex_values(values)
+    return _complex_values(values["complex_values"])
 
 
 @_all_or_nothing()
 def parse_values_of_hosts(completed: Completed) -> Mapping[str, Mapping[str, str]]:
     """Read the complex_values of each host that `qconf -se A -se B` prints."""
-    return {one["hostname"]: _complex_values(one) for one in _records(_printed(completed), "hostname")}
+    return {
+        one["hostname"]: _complex_values(one["complex_values"])
+        for one in _records(_printed(completed), "hostname")
+    }
 
 
-def _complex_values(host: Mapping[str, str]) -> Mapping[str, str]:
-    text = host["complex_values"]
+def _complex_values(text: str) -> Mapping[str, str]:
     pairs = [piece.partition("=") for piece in ([] if text == "NONE" else text.split(","))]
     return {name: value for name, _, value in pairs}
 

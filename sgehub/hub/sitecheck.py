@@ -7,7 +7,7 @@ but a reason to know nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from sgehub.errors import NoAnswerError, SgehubError
@@ -114,7 +114,10 @@ def _pes(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
         pe = found.pes.get(name)
         if pe is None:
             yield Complaint(("parallel_environment",), f"there is none called {name}.")
-        elif pe.allocation_rule != ONE_HOST:
+            continue
+        for one in _lists(("parallel_environment",), pe.user_lists):
+            yield replace(one, sentence=f"{name}: {one.sentence}")
+        if pe.allocation_rule != ONE_HOST:
             yield Complaint(
                 ("parallel_environment",),
                 f"{name} may spread slots over hosts (allocation_rule {pe.allocation_rule}), and a session uses "
@@ -176,12 +179,47 @@ def _queue(name: str, policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
         yield Complaint((*path, "runtime"), f"the queue's own h_rt is {Duration(queue.h_rt)}.")
     if limits.cores > queue.slots:
         yield Complaint((*path, "cores"), f"none of its hosts has more than {queue.slots} slots.")
+    yield from _who(queue, path, policy)
+    for one in policy.memory:
+        most = queue.most_memory(one.complex)
+        if most is not None and one.each(limits.memory, limits.cores) > most:
+            each = " for each slot" if one.counted == "slot" else ""
+            yield Complaint((*path, "memory"), f"the queue's own {one.complex} is {most}{each}.")
     slots = offered(queue, found.pes)
     if limits.cores > 1 and found.pes and not slots:
         names = " or ".join(found.pes)
         yield Complaint((*path, "cores"), f"it does not offer the parallel environment {names}.")
     elif limits.cores > 1 and slots and limits.cores > slots[largest := max(slots, key=slots.__getitem__)]:
         yield Complaint((*path, "cores"), f"{largest} has {slots[largest]} slots in all.")
+
+
+def _who(queue: ClusterQueue, path: tuple[str, ...], policy: SitePolicy) -> Iterator[Complaint]:
+    """Yield who may not use a queue, whatever the file says; rules can say the same."""
+    if queue.projects is not None:
+        only = f"only sessions of the project{_listed(queue.projects)} can run there"
+        mine = {name for name, one in policy.projects.items() if one.queues is None or queue.name in one.queues}
+        if mine.isdisjoint(queue.projects):
+            yield Complaint(path, f"{only}, and the file lets nobody choose one here.")
+            mine = set()
+        elif not policy.project_required:
+            yield Complaint(path, f"{only}: those without a project wait for others.", wish=True)
+        for name in sorted(mine - queue.projects):
+            yield Complaint(("projects", name), f"it may not use {queue.name}: name its queues.", wish=True)
+    yield from _lists(path, queue.user_lists, queue.xuser_lists)
+
+
+def _lists(
+    path: tuple[str, ...], let_in: frozenset[str], kept_out: frozenset[str] = frozenset()
+) -> Iterator[Complaint]:
+    if let_in:
+        yield Complaint(path, f"only members of the access list{_listed(let_in)} may use it.", wish=True)
+    if kept_out:
+        yield Complaint(path, f"members of the access list{_listed(kept_out)} may not use it.", wish=True)
+
+
+def _listed(names: frozenset[str]) -> str:
+    """Return names after their noun: " a", "s a, b"."""
+    return f"{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}"
 
 
 def _known(names: tuple[str, ...]) -> str:

@@ -12,7 +12,8 @@ from sgehub.gridengine.client import ClusterSettings
 from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment, PerHost
 from sgehub.gridengine.parse_qhost import Host, QueueInstance
 from sgehub.hub import sitecheck
-from sgehub.hub.discover import Survey, describe, settings_of
+from sgehub.hub.discover import describe
+from sgehub.hub.survey import Survey, settings_of, survey
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import read_site
 
@@ -26,10 +27,11 @@ def complex_(name: str, kind: str, consumable: str, *, requestable: bool = True)
 
 
 def queue(
-    name: str, h_rt: str = "INFINITY", slots: str = "16", pes: str = "smp mpi", qtype: str = "BATCH"
+    name: str, h_rt: str = "INFINITY", slots: str = "16", pes: str = "smp mpi", qtype: str = "BATCH", **more: str
 ) -> ClusterQueue:
     """Return a cluster queue."""
-    given = {"slots": slots, "pe_list": pes, "h_rt": h_rt, "projects": "NONE", "qtype": qtype}
+    lists = {"projects": "NONE", "user_lists": "NONE", "xuser_lists": "NONE", "h_vmem": "INFINITY"}
+    given = {"slots": slots, "pe_list": pes, "h_rt": h_rt, "qtype": qtype, **lists, **more}
     return ClusterQueue(name, {key: PerHost(value, {}) for key, value in given.items()})
 
 
@@ -75,7 +77,10 @@ SURVEY = Survey(
 
 
 def described(found: Survey) -> SitePolicy:
-    """Return the proposal as it is read again; the cluster has all that it names, and can give what it offers."""
+    """Return the proposal as it is read again; the cluster has all that it names, and can give what it offers.
+
+    Who may use something is no mistake of the file.
+    """
     text = describe(found, SETTINGS, "/opt/sgehub/bin")
     policy = read_site(text, "site.yaml").policy
     facts = sitecheck.Facts(
@@ -85,7 +90,7 @@ def described(found: Survey) -> SitePolicy:
         pes={one.name: one for one in found.pes if one.name in policy.parallel_environment},
         projects=found.projects,
     )
-    assert list(sitecheck.compare(policy, facts)) == []
+    assert [one for one in sitecheck.compare(policy, facts) if not one.wish] == []
     return policy
 
 
@@ -119,6 +124,112 @@ def test_projects_are_proposed_and_nobody_is_asked():
         "astro",
         "genomics",
     }
+
+
+def test_a_queues_own_limit_of_memory_counts_for_each_slot():
+    """What one slot may have is also the most that the form shows first."""
+    queues = (queue("short.q", h_vmem="1G"), queue("long.q", h_vmem="1T"), queue("gpu.q", pes="mpi", h_vmem="3G"))
+    text = describe(replace(SURVEY, queues=queues), SETTINGS, "/opt/sgehub/bin")
+    assert "  # its own h_vmem is 1G for each slot; the queue itself has no limit of time" in text
+    policy = described(replace(SURVEY, queues=queues))
+    offered = {name: (one.cores, str(one.memory)) for name, one in policy.queues.items()}
+    assert offered == {"short.q": (16, "16G"), "long.q": (16, "64G"), "gpu.q": (1, "3G")}
+    assert str(policy.defaults.memory) == "1G"
+
+
+def test_who_may_use_a_queue_stands_beside_it():
+    """Access lists are people, of whom the file says nothing by itself."""
+    queues = (queue("short.q", user_lists="chem bio"), queue("long.q", xuser_lists="guests"))
+    found = replace(SURVEY, queues=queues, pes=(replace(pe("smp"), user_lists=frozenset({"hpc"})),))
+    text = describe(found, SETTINGS, "/opt/sgehub/bin")
+    assert described(found).queues.keys() == {"short.q", "long.q"}
+    assert "; only for access lists bio, chem\n" in text
+    assert "; not for access lists guests\n" in text
+    assert "\nparallel_environment: smp  # only for access lists hpc\n" in text
+
+
+def test_projects_that_queues_need_are_in_the_file():
+    """With the queues of each, and required where no queue runs without."""
+    queues = (queue("short.q", projects="astro genomics"), queue("gpu.q", projects="genomics"))
+    policy = described(replace(SURVEY, queues=queues, projects=("astro", "genomics", "history")))
+    assert {name: one.queues for name, one in policy.projects.items()} == {"astro": ["short.q"], "genomics": None}
+    assert policy.project_required
+    mixed = replace(SURVEY, queues=(queue("short.q"), queues[1]))
+    assert not described(mixed).project_required
+    assert described(mixed).projects["astro"].queues == ["short.q"]
+    assert "# Sessions without a project do not run in gpu.q." in describe(mixed, SETTINGS, "/opt/sgehub/bin")
+
+
+def test_gpus_may_belong_to_a_queue():
+    """Where hosts have none of their own."""
+    values = {name: {key: one[key] for key in ("h_vmem",)} for name, one in SURVEY.values.items()}
+    queues = (queue("short.q"), queue("gpu.q", complex_values="gpu=2,scratch=1T"))
+    policy = described(replace(SURVEY, queues=queues, values=values))
+    assert policy.gpu is not None
+    assert {name: one.gpus for name, one in policy.queues.items()} == {"short.q": 0, "gpu.q": 2}
+
+
+@pytest.mark.parametrize("name", ["1week.q", "2020", "on", "null", "1.5", "0x10", "1_000", "1e5"])
+def test_a_name_that_looks_like_something_else_is_read_back_as_a_name(name: str):
+    """Grid Engine has no rules of YAML."""
+    found = replace(
+        SURVEY,
+        queues=(queue(name, pes=name, projects=name),),
+        hosts=(host("node01", name),),
+        pes=(pe(name),),
+        projects=(name,),
+    )
+    policy = described(found)
+    assert (list(policy.queues), policy.parallel_environment, list(policy.projects)) == ([name], (name,), [name])
+    assert policy.queues[name].cores == 16
+
+
+def test_what_is_left_out_is_said():
+    """With its reason, beside what is offered."""
+    unfit = (("queue", "_old"), ("parallel environment", "smp+"))
+    text = describe(replace(SURVEY, unfit=unfit), SETTINGS, "/opt/sgehub/bin")
+    assert "\n  # desk.q is left out: it takes no batch jobs.\n" in text
+    assert "\n# The queue _old is left out: no site's file can hold its name.\n" in text
+    assert "\n# The parallel environment smp+ is left out: no site's file can hold its name.\n" in text
+
+
+class Silent:
+    """A cluster that has names only."""
+
+    async def queue_names(self) -> tuple[str, ...]:
+        """Return names of queues."""
+        return ("8.q", "_q")
+
+    async def parallel_environment_names(self) -> tuple[str, ...]:
+        """Return names of parallel environments."""
+        return ("smp", "-pe")
+
+    async def project_names(self) -> tuple[str, ...]:
+        """Return names of projects."""
+        return ()
+
+    async def parallel_environment(self, name: str) -> ParallelEnvironment:
+        """Return one."""
+        return pe(name)
+
+    async def hosts(self) -> tuple[Host, ...]:
+        """Return none."""
+        return ()
+
+    async def complexes(self) -> dict[str, Complex]:
+        """Return none."""
+        return {}
+
+    async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
+        """Return queues of these names."""
+        return tuple(map(queue, names))
+
+
+async def test_names_that_no_file_can_hold_are_not_asked_for():
+    """And not forgotten."""
+    found = await survey(Silent())
+    assert [one.name for one in (*found.queues, *found.pes)] == ["8.q", "smp"]
+    assert found.unfit == (("queue", "_q"), ("parallel environment", "-pe"))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +283,7 @@ def test_a_small_cluster_has_small_defaults():
         ({"queues": ()}, "No queue takes batch jobs"),
         ({"hosts": ()}, "No queue takes batch jobs"),
         ({"complexes": {}}, "No complex of memory can be requested"),
-        ({"queues": (queue("odd queue"),), "hosts": (host("node01", "odd queue"),)}, "No queue takes batch jobs"),
+        ({"queues": (queue("closed.q", projects="x"),), "hosts": (host("node01", "closed.q"),)}, "no project"),
     ],
 )
 def test_a_cluster_without_anything_to_run_in_is_said_so(changes: dict, said: str):

@@ -22,7 +22,8 @@ from tests.unit.model.site import BASE, site
 
 def queue(name: str, **attributes: str) -> ClusterQueue:
     """Return a queue of 16 slots that offers smp; a value may be "4,[node02=6]"."""
-    given = {"slots": "16", "pe_list": "make smp", "h_rt": "INFINITY", "projects": "NONE", **attributes}
+    given = {"slots": "16", "pe_list": "make smp", "h_rt": "INFINITY", "projects": "NONE", "h_vmem": "INFINITY"}
+    given |= {"user_lists": "NONE", "xuser_lists": "NONE", **attributes}
     return ClusterQueue(name, {key: PerHost(value, {}) for key, value in given.items()})
 
 
@@ -141,6 +142,12 @@ async def test_what_the_cluster_does_not_have_is_named(tmp_path: Path, changes: 
         ({"h_rt": "24:00:00"}, "queues.long.q.runtime", "the queue's own h_rt is 24:00:00."),
         ({"slots": "8"}, "queues.long.q.cores", "none of its hosts has more than 8 slots."),
         ({"pe_list": "make"}, "queues.long.q.cores", "it does not offer the parallel environment smp."),
+        ({"h_vmem": "3G"}, "queues.long.q.memory", "the queue's own h_vmem is 3G for each slot."),
+        (
+            {"projects": "genes stars"},
+            "queues.long.q",
+            "only sessions of the projects genes, stars can run there, and the file lets nobody choose one here.",
+        ),
     ],
 )
 async def test_what_a_queue_cannot_give_is_named(attributes: dict, key: str, sentence: str):
@@ -148,6 +155,30 @@ async def test_what_a_queue_cannot_give_is_named(attributes: dict, key: str, sen
     cluster = Cluster()
     cluster.all[1] = queue("long.q", **attributes)
     assert await said(site(), cluster) == [(key, sentence)]
+
+
+async def test_who_may_use_a_queue_is_worth_a_word():
+    """People who may not are told by Grid Engine only; the file has rules and projects for it."""
+    cluster = Cluster()
+    cluster.projects = ("astro", "genes")
+    cluster.pe = replace(cluster.pe, user_lists=frozenset({"hpc"}))
+    cluster.all[1] = queue("long.q", user_lists="chem", xuser_lists="guests b", projects="astro", h_vmem="4G")
+    found = await check(site(projects={"astro": {}, "genes": {}}), cluster)
+    assert all(one.wish for one in found)
+    assert [(".".join(one.path), one.sentence) for one in found] == [
+        ("parallel_environment", "smp: only members of the access list hpc may use it."),
+        (
+            "queues.long.q",
+            "only sessions of the project astro can run there: those without a project wait for others.",
+        ),
+        ("projects.genes", "it may not use long.q: name its queues."),
+        ("queues.long.q", "only members of the access list chem may use it."),
+        ("queues.long.q", "members of the access lists b, guests may not use it."),
+    ]
+    projects = {"astro": {}, "genes": {"queues": ["short.q"]}}
+    cluster.all[1] = queue("long.q", projects="astro")
+    cluster.pe = replace(cluster.pe, user_lists=frozenset())
+    assert await check(site(projects=projects, project_required=True), cluster) == ()
 
 
 async def test_a_parallel_environment_over_several_hosts_is_worth_a_word():
