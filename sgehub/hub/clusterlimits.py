@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from sgehub.errors import SgehubError
 from sgehub.gridengine.parse_qconf import ClusterQueue, ParallelEnvironment
 from sgehub.hub.news import heard
-from sgehub.model.narrowing import refitted
+from sgehub.model.narrowing import narrowed, refitted
 from sgehub.model.policy import SitePolicy
 from sgehub.model.siteparts import Limits, Most
 from sgehub.model.units import Duration
@@ -130,15 +130,23 @@ class ClusterLimits:
                         name,
                         _words(most),
                     )
-            for name, value in policy.locked.items():
-                if now.locked[name] != value:
-                    self._log.warning(
-                        "The site's file locks %s at %s, which the cluster does not allow: it is %s.",
-                        name,
-                        value,
-                        now.locked[name],
-                    )
+            for key, value, instead in _moved(policy, now):
+                self._log.warning(
+                    "%s: the cluster does not allow %s, so that it is locked at %s.", key, value, instead
+                )
             holder.adopt(holder.policy)
+
+
+def _moved(policy: SitePolicy, now: SitePolicy) -> Iterator[tuple[str, object, object]]:
+    """Yield the locks of the site's file that the cluster does not allow: key, value, and what counts instead."""
+    places = [("locked", policy.locked, now.locked)]
+    for number, rule in enumerate(policy.rules):
+        own = {name: value for name, value in rule.locked.items() if name not in policy.locked}
+        places.append((f"rules.{number}.locked", own, narrowed(now, (number,)).locked))
+    for place, before, after in places:
+        for name, value in before.items():
+            if after[name] != value:
+                yield f"{place}.{name}", value, "nothing" if after[name] is None else after[name]
 
 
 def _words(most: Most) -> str:

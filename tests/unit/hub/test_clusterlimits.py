@@ -200,7 +200,25 @@ async def test_a_lock_beyond_the_clusters_own_limits_is_the_nearest_that_fits(
     await limits.ask(holder)
     assert str(limits.of(holder.policy).parse({}).runtime) == "00:20:00"
     [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert said == "The site's file locks runtime at 00:30:00, which the cluster does not allow: it is 00:20:00."
+    assert said == "locked.runtime: the cluster does not allow 00:30:00, so that it is locked at 00:20:00."
+
+
+async def test_a_rules_lock_beyond_the_clusters_own_limits_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """With the place of the rule, also where it only leaves a queue that is too small."""
+    rules = [
+        {"groups": ["a"], "locked": {"cores": 2}},
+        {"groups": ["b"], "locked": {"cores": 6}},
+        {"groups": ["c"], "locked": {"runtime": "02:00:00"}, "queues": ["gpu.q"]},
+        {"groups": ["d"], "queues": ["gpu.q"], "most": {"runtime": "00:30:00"}},
+    ]
+    holder = Holder(rules=rules)
+    tight = Cluster(*(queue(name, slots="4", h_rt="01:00:00") for name in holder.policy.queues))
+    await ClusterLimits(tight, logging.getLogger("test")).ask(holder)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == [
+        "rules.1.locked.cores: the cluster does not allow 6, so that it is locked at 4.",
+        "rules.2.locked.runtime: the cluster does not allow 02:00:00, so that it is locked at 01:00:00.",
+    ]
 
 
 async def test_a_cluster_that_allows_more_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
