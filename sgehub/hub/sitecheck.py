@@ -6,27 +6,20 @@ but a reason to know nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
 
 from sgehub.errors import NoAnswerError, SgehubError
-from sgehub.gridengine.argv import submit_options
-from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnvironment
-from sgehub.gridengine.parse_qsub import Verification
+from sgehub.gridengine.parse_qconf import ClusterQueue, Complex
 from sgehub.hub import fragments, templatecheck
-from sgehub.hub.clusterlimits import Facts as Limited
-from sgehub.hub.clusterlimits import offered, queues_under
+from sgehub.hub.clusterlimits import offered
 from sgehub.hub.engines import cluster_of
-from sgehub.model.asking import preset_request
-from sgehub.model.jobspec import resolve
-from sgehub.model.judging import violations
-from sgehub.model.obstacles import doubtful
+from sgehub.hub.sitefacts import Cluster, Complaint, Facts, facts
+from sgehub.hub.siteverify import verify
 from sgehub.model.policy import SitePolicy
-from sgehub.model.request import ResourceRequest
 from sgehub.model.siteparts import ComplexSite
-from sgehub.model.units import Duration, Memory
-from sgehub.model.wish import Wish
+from sgehub.model.units import Duration
 
 ONE_HOST: Final = "$pe_slots"  # sge_pe(5): all slots on one host, where the server runs
 # Limits that Grid Engine multiplies by the slots of a job on a host by itself; queue_conf(5), RESOURCE LIMITS.
@@ -34,67 +27,6 @@ MULTIPLIED: Final = frozenset({"h_vmem", "s_vmem", "h_rss", "s_rss", "h_data", "
 COUNTED: Final = {"YES": "slot", "JOB": "job", "HOST": "host"}  # complex(5), consumable
 NUMBERS: Final = frozenset({"INT", "DOUBLE", "RSMAP"})
 MOST_NAMES: Final = 20
-HOME, LOG, NAME = "/home/person", "/home/person/.sgehub/log/0.log", "sgehub-000000000000"
-SCRIPT: Final = "true\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What is wrong with one key. With a `wish` only, sessions start all the same."""
-
-    path: tuple[str, ...]
-    sentence: str
-    wish: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a cluster has, as far as a site's file speaks of it. `pes` exist and are named there."""
-
-    complexes: Mapping[str, Complex]
-    queue_names: tuple[str, ...]
-    queues: Mapping[str, ClusterQueue]
-    pes: Mapping[str, ParallelEnvironment]
-    projects: tuple[str, ...]
-
-
-class Cluster(Protocol):
-    """The questions that are asked of `gridengine.client.GridEngine`."""
-
-    async def complexes(self) -> Mapping[str, Complex]:
-        """Return all complexes."""
-
-    async def queue_names(self) -> tuple[str, ...]:
-        """Return the names of all cluster queues."""
-
-    async def queues(self, names: tuple[str, ...]) -> tuple[ClusterQueue, ...]:
-        """Return those of them that exist."""
-
-    async def parallel_environment(self, name: str) -> ParallelEnvironment | None:
-        """Return a parallel environment."""
-
-    async def project_names(self) -> tuple[str, ...]:
-        """Return the names of all projects."""
-
-    async def verify(self, person: str, options: tuple[str, ...], script: str, *, mode: str = "v") -> Verification:
-        """Ask whether a job could ever run ("v"), or start now ("p")."""
-
-
-async def facts(policy: SitePolicy, cluster: Cluster) -> Facts:
-    """Ask the cluster. Raises NoAnswerError where it does not answer."""
-    names = await cluster.queue_names()
-    known = tuple(name for name in policy.queues if name in names)
-    queues = {one.name: one for one in await cluster.queues(known)}
-    if missing := set(known) - set(queues):
-        raise NoAnswerError(f"Grid Engine named the queue {min(missing)} and did not show it.")
-    pes = [await cluster.parallel_environment(name) for name in policy.parallel_environment]
-    return Facts(
-        complexes=await cluster.complexes(),
-        queue_names=names,
-        queues=queues,
-        pes={one.name: one for one in pes if one is not None},
-        projects=await cluster.project_names() if policy.projects else (),
-    )
 
 
 def compare(policy: SitePolicy, found: Facts) -> Iterator[Complaint]:
@@ -237,57 +169,6 @@ async def read_by_bash(policy: SitePolicy) -> Iterator[Complaint]:
     return (Complaint(path, said) for path, said in await fragments.mistakes(policy))
 
 
-async def verify(policy: SitePolicy, cluster: Cluster, person: str) -> tuple[Complaint, ...]:
-    """Ask qsub as a person about the defaults, the presets and the most of each queue. Raises SgehubError."""
-    found = []
-    for path, request in _wishes(policy):
-        if request is None:
-            found.append(Complaint(path, "this could not be verified: no request is as large as this.", wish=True))
-            continue
-        options = submit_options(resolve(request, policy, name=NAME, home=HOME, log=LOG))
-        found.extend(await _impossible(path, Wish(person, request, policy), options, cluster))
-    return tuple(found)
-
-
-async def _impossible(
-    path: tuple[str, ...], wish: Wish, options: tuple[str, ...], cluster: Cluster
-) -> tuple[Complaint, ...]:
-    """Return what Grid Engine says against a job; its "never" is not always to be believed, see `doubtful`."""
-    ever = await cluster.verify(wish.person, options, SCRIPT)
-    now = ever if ever.possible else await cluster.verify(wish.person, options, SCRIPT, mode="p")
-    if now.possible:
-        return ()
-    if doubtful(wish, now.lines, ever.lines):
-        doubt = f"Grid Engine does not say whether such a job could ever run for {wish.person}"
-        return (Complaint(path, f"{doubt}. It could not start now: {now.reason}", wish=True),)
-    return (Complaint(path, f"such a job can never run for {wish.person}: {ever.reason}"),)
-
-
-def _wishes(policy: SitePolicy) -> Iterator[tuple[tuple[str, ...], ResourceRequest | None]]:
-    """Yield the defaults, the presets, and the most of each queue, with their keys; None if no request fits."""
-    yield ("defaults",), next(_allowed([policy.defaults], policy), None)
-    for name, preset in policy.presets.items():
-        yield ("presets", name), next(_allowed([preset_request(policy, preset)], policy), None)
-    for name, limits in policy.queues.items():
-        each = limits.memory.bytes // (limits.cores * 1024) * 1024  # a share is rounded up to whole K
-        most = {"cores": limits.cores, "memory": Memory(each * limits.cores), "runtime": limits.runtime}
-        # GPUs that are counted per slot come in multiples of the cores.
-        wishes = [
-            policy.defaults.model_copy(update={**most, "queue": name, "gpus": gpus}) for gpus in (limits.gpus, 0)
-        ]
-        yield ("queues", name), next(_allowed(wishes, policy), None)
-
-
-def _allowed(wishes: Iterable[ResourceRequest], policy: SitePolicy) -> Iterator[ResourceRequest]:
-    """Yield the wishes that are allowed, each with the first project that may have it."""
-    for one in wishes:
-        for project in (one.project, *policy.projects):
-            request = one.model_copy(update={"project": project})
-            if not violations(request, policy):
-                yield request
-                break
-
-
 async def check_cluster(policy: SitePolicy, person: str | None = None) -> tuple[Complaint, ...]:
     """Do what `check` does, with the cluster that the site's file names."""
     return await check(policy, cluster_of(policy), person)
@@ -298,9 +179,8 @@ async def check(policy: SitePolicy, cluster: Cluster, person: str | None = None)
     known = await facts(policy, cluster)
     found = [*render(policy), *await read_by_bash(policy), *compare(policy, known)]
     if person is not None and all(one.wish for one in found):
-        queues = queues_under(policy, Limited(known.queues, known.pes))  # a start knows what each queue offers
         try:
-            found.extend(await verify(policy.model_copy(update={"queues": queues}), cluster, person))
+            found.extend(await verify(policy, known, cluster, person))
         except NoAnswerError:
             raise
         except SgehubError as error:

@@ -13,6 +13,7 @@ from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnviron
 from sgehub.gridengine.parse_qhost import Host, QueueInstance
 from sgehub.hub import sitecheck
 from sgehub.hub.discover import describe
+from sgehub.hub.sitefacts import Facts
 from sgehub.hub.survey import Survey, settings_of, survey
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import read_site
@@ -83,7 +84,7 @@ def described(found: Survey) -> SitePolicy:
     """
     text = describe(found, SETTINGS, "/opt/sgehub/bin")
     policy = read_site(text, "site.yaml").policy
-    facts = sitecheck.Facts(
+    facts = Facts(
         complexes=found.complexes,
         queue_names=tuple(one.name for one in found.queues),
         queues={one.name: one for one in found.queues},

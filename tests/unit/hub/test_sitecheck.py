@@ -14,6 +14,8 @@ from sgehub.gridengine.parse_qconf import ClusterQueue, Complex, ParallelEnviron
 from sgehub.gridengine.parse_qsub import Verification, parse_verification
 from sgehub.hub import sitecheck
 from sgehub.hub.sitecheck import check
+from sgehub.hub.sitefacts import Facts
+from sgehub.hub.siteverify import verify
 from sgehub.model.policy import SitePolicy
 from sgehub.siteconfig import read_site
 from tests.unit.gridengine.captured import DATA, captured
@@ -227,6 +229,9 @@ async def test_the_defaults_and_the_most_of_each_queue_are_verified_for_a_person
     assert [key for key, _ in found] == ["defaults", "queues.short.q", "queues.long.q", "queues.gpu.q"]
 
 
+NOTHING = Facts({}, (), {}, {}, ())  # of what the cluster has
+
+
 def answers(case: str) -> tuple[Verification, Verification]:
     """Return what 8.1.9 said of one job, to -w p and to -w v."""
     p, v = (parse_verification(captured("sge-8.1.9", f"verdict.w-{mode}.{case}")) for mode in "pv")
@@ -240,13 +245,13 @@ async def test_a_load_value_is_no_mistake_of_the_file(file: str, case: str):
     policy = read_site((DATA / "sites" / file).read_text(), file).policy
     cluster = Cluster()
     cluster.now, cluster.verdict = answers(case)
-    found = await sitecheck.verify(policy, cluster, "alice")
+    found = await verify(policy, NOTHING, cluster, "alice")
     assert found
     assert all(one.wish for one in found)
     words = "Grid Engine does not say whether such a job could ever run for alice. It could not start now: "
     assert all(one.sentence.startswith(words) for one in found)
     cluster.now = Verification(possible=True)
-    assert await sitecheck.verify(policy, cluster, "alice") == ()
+    assert await verify(policy, NOTHING, cluster, "alice") == ()
     assert cluster.modes[:2] == ["v", "p"]
 
 
@@ -255,7 +260,7 @@ async def test_what_can_never_run_is_a_mistake_beside_a_load_value_too():
     policy = read_site((DATA / "sites" / "limit-and-free.yaml").read_text(), "site.yaml").policy
     cluster = Cluster()
     cluster.now, cluster.verdict = answers("much-memory")
-    found = await sitecheck.verify(policy, cluster, "alice")
+    found = await verify(policy, NOTHING, cluster, "alice")
     assert found
     assert not any(one.wish for one in found)
     assert all(one.sentence.startswith("such a job can never run for alice: ") for one in found)
@@ -281,6 +286,16 @@ async def test_a_queue_whose_most_has_to_be_divided_is_verified_all_the_same():
         (options[options.index("-q") + 1], options[options.index("-P") + 1]) for _, options in cluster.verified
     ]
     assert asked == [("short.q", "astro"), ("short.q", "astro"), ("long.q", "genes")]
+
+
+async def test_a_queue_that_needs_a_project_is_verified_with_one():
+    """Also where sessions without a project can run elsewhere."""
+    cluster = Cluster()
+    cluster.projects = ("astro", "genes")
+    cluster.all[1] = queue("long.q", projects="genes")
+    await said(site(projects={"astro": {"queues": ["short.q"]}, "genes": {}}), cluster, person="alice")
+    asked = [options[options.index("-P") + 1] if "-P" in options else "" for _, options in cluster.verified]
+    assert asked == ["", "", "genes", ""]
 
 
 async def test_a_cluster_that_falls_silent_is_no_mistake_of_the_file():
