@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
-from sgehub.model.siteparts import model_inside
+from sgehub.model.sitevalues import model_inside
 
 
 def table() -> str:

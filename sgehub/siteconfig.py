@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sgehub.errors import SiteConfigurationError
 from sgehub.model import names, sitechoices
 from sgehub.model.policy import SitePolicy
-from sgehub.model.siteparts import model_inside
+from sgehub.model.sitevalues import model_inside
 
 Lines = dict[tuple[str, ...], int]  # where in the file each key stands, from 1
 _MERGE: Final = "tag:yaml.org,2002:merge"  # "<<", which brings keys that may stand here, too

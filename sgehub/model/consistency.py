@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from sgehub.errors import RequestRefusedError, Violation
 from sgehub.model.judging import least_options, wrong_defaults
 from sgehub.model.request import EXTRA, ResourceRequest, parse_request
-from sgehub.model.siteparts import Limits, Most, Rule, error_at
+from sgehub.model.siteparts import Limits, Most, Rule
+from sgehub.model.sitevalues import error_at
 
 if TYPE_CHECKING:
     from pydantic_core import PydanticCustomError

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sgehub.errors import Violation
 from sgehub.model.request import EXTRA, FIELDS, ResourceRequest
-from sgehub.model.siteparts import HOME, USERNAME, Limits, Most
+from sgehub.model.siteparts import Limits, Most
+from sgehub.model.sitevalues import HOME, USERNAME
 from sgehub.model.units import Memory
 
 if TYPE_CHECKING:

@@ -22,20 +22,16 @@ from sgehub.model.sitechoices import (
     PresetSite,
 )
 from sgehub.model.siteparts import (
-    Closed,
     ClusterSite,
-    DurationValue,
-    Folder,
     GpuSite,
     GpuType,
     Limits,
     MemoryComplex,
-    MemoryValue,
     ProjectSite,
-    RequestFields,
     Rule,
     SessionSite,
 )
+from sgehub.model.sitevalues import Closed, DurationValue, Folder, MemoryValue, RequestFields
 from sgehub.model.units import Duration, Memory
 
 

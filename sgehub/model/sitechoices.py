@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from sgehub.model import names
-from sgehub.model.siteparts import Closed, RequestFields, error_at
+from sgehub.model.sitevalues import Closed, RequestFields, error_at
 
 VALUE: Final = "{value}"  # stands for the number that a person has written
 _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z0-9_.:/+@-]+)?"
