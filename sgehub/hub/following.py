@@ -42,6 +42,7 @@ class Following(Gate):
     _line: Callable[[], None] | None
     last_phase: Phase | None  # that a table has shown
     _submission: asyncio.Task[SessionRecord] | None
+    _gone: str  # the tag of a start whose job has ended for certain
 
     def is_present(self, record: SessionRecord) -> bool:
         """Tell whether this start is still the present one."""
@@ -91,6 +92,29 @@ class Following(Gate):
         """Whether a signal has ended this run, so that only the table knows whether its job lives."""
         signalled = self.exit_code is not None and self.exit_code > SIGNALLED
         return signalled and self.record is not None and not self.service.ends.has(self.record.tag)
+
+    async def exit_status(self, record: SessionRecord) -> int | None:
+        """Return the exit status of a job that has ended for certain, None for any other. Never raises.
+
+        JupyterHub takes an error for the end of a server, and all that it has started for ended when it starts
+        with a site's file that cannot be read.
+        """
+        try:
+            service = self.service
+        except Exception:  # noqa: BLE001 - whatever it is, it says nothing of the job
+            self.awaited()  # which says why
+            return None
+        try:
+            if self._submission is not None and not self._submission.done():
+                return None
+            if self.exit_code is not None and service.ends.has(record.tag):  # else it is still being judged
+                return self.exit_code
+            if await service.gone(record):
+                self._gone = record.tag
+                return await starting.exit_status(self, record)  # type: ignore[arg-type] # it is part of one
+        except Exception:
+            self.log.exception("Whether job %s of %s has ended cannot be found out.", record.number, record.person)
+        return None
 
     def job_seen(self, found: Job | Absent | Unknown) -> None:
         """Hear what the newest table says, whenever that has changed."""

@@ -7,12 +7,13 @@ A part of SGESpawner that knows requests and JupyterHub's hooks for them, and no
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from jupyterhub.utils import url_escape_path, url_path_join
 
-from sgehub.errors import RequestRefusedError, Violation
+from sgehub.errors import RequestRefusedError, SgehubError, Violation
 from sgehub.hub import compat, form
 from sgehub.hub.ended import Ended
 from sgehub.hub.ledger import LedgerError
@@ -46,6 +47,10 @@ class Gate:
     def service(self) -> ClusterService:
         """The cluster, shared by all spawners of the hub."""
         return ClusterService.of(self.user.settings, self.site, self.log)
+
+    def awaited(self) -> asyncio.Task[ClusterService]:
+        """Return the task that makes the service, for whoever must not fail while it cannot be made."""
+        return ClusterService.awaited(self.user.settings, self.site, self.log)
 
     @property
     def policy(self) -> SitePolicy:
@@ -140,12 +145,18 @@ class Gate:
     @property
     def site_trouble(self) -> str:
         """What administrators read while the site's file cannot be used, "" while it can."""
-        return "" if self.service.reload is None else self.service.reload.trouble
+        try:
+            return "" if self.service.reload is None else self.service.reload.trouble
+        except SgehubError as error:
+            return str(error)
 
     @property
     def last_end(self) -> Ended | None:
-        """How the last session of this server ended, as the pages say it."""
-        return Ended.read(self.ended, self.service.clock())
+        """How the last session of this server ended, as the pages say it; None if the hub has not begun."""
+        try:
+            return Ended.read(self.ended, self.service.clock())
+        except SgehubError:
+            return None
 
     def fresh(self, say: Callable[..., None] | None = None) -> dict[str, Any]:
         """Return what counts where nothing is named: `req_*`, made to fit what this person may ask for.

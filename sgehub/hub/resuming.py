@@ -30,11 +30,14 @@ SOON: Final = 3.0  # seconds in which a running session is adopted as it is
 
 
 async def url(spawner: SGESpawner) -> str:
-    """Return the URL of the running server, or start waiting for it and never return. Never raises."""
+    """Return the URL of the running server, or start waiting for it and never return. Never raises.
+
+    While the service cannot be made, nothing is known of any session: this waits until that is mended.
+    """
+    service = await asyncio.shield(spawner.awaited())
     record = spawner.record
-    if record is not None and (past := record.by_clock(spawner.service.clock())) != record:
+    if record is not None and (past := record.by_clock(service.clock())) != record:
         spawner.take(record, past)  # the clock was set back meanwhile: every list would be too old for it
-    service = spawner.service
     # As the start that it interrupts, a DELETE cancels this; anything else it could not stop.
     check = spawner._spawn_future = service.spawn(_adopted(spawner))  # noqa: SLF001 - JupyterHub's flags: see start_again
     await asyncio.wait([check], timeout=SOON)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
 from sgehub.hub import orphans
+from sgehub.hub.background import Background
 from sgehub.hub.capacity import CapacityWatch
 from sgehub.hub.clusterlimits import ClusterLimits
 from sgehub.hub.endings import HELPER_DEADLINE, Endings
@@ -33,7 +34,6 @@ from sgehub.hub.metrics import Metrics
 from sgehub.hub.orphans import Kept
 from sgehub.hub.people import People
 from sgehub.hub.record import SessionRecord
-from sgehub.hub.refusals import StartFailed
 from sgehub.hub.reload import Reload, hear
 from sgehub.hub.verdict import AT_ONCE, Verdicts
 from sgehub.hub.watching import Watch
@@ -41,6 +41,7 @@ from sgehub.model.job import Absent, Job, Phase, Unknown
 from sgehub.model.policy import SitePolicy
 
 DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
+AGAIN: Final = 10.0  # seconds between tries to make a service that cannot be made
 WRONG_CLOCK: Final = 60.0  # seconds by which a job seems older than its request, or younger than now
 
 
@@ -56,7 +57,7 @@ def _read(session: Session) -> Kept:
         return orphans.read(apart)
 
 
-class ClusterService:
+class ClusterService(Background):
     """One site's cluster for the whole hub."""
 
     def __init__(
@@ -71,10 +72,10 @@ class ClusterService:
         reflector: JobReflector | None = None,
         read: Callable[[], Kept] = Kept,
     ) -> None:
+        super().__init__(log)
         self.policy = policy
         self.engine = engine
         self.ledger = ledger
-        self.log = log
         self.metrics = metrics
         self.clock = clock or steady_clock()
         self.began = self.clock()
@@ -92,7 +93,6 @@ class ClusterService:
         self.ends = Endings(self)
         self.matching = Matching(self, read)
         self.reload: Reload | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._hidden: set[str] = set()
         self._clock_compared = False
         metrics.watch(self)
@@ -138,8 +138,8 @@ class ClusterService:
     def awaken(cls, app: Any) -> ClusterService | None:
         """Take up at the hub's start what was left undone, also when no server is recorded.
 
-        `app` is JupyterHub's application. Never raises: returns None if nothing is ours, and each
-        start says what is wrong with the site's file.
+        `app` is JupyterHub's application. Never raises: returns None if nothing is ours, or not yet (`awaited`);
+        until then each start says what is wrong with the site's file.
         """
         raise_file_limit(app.log)  # every session keeps a line open
         spare_collector()
@@ -148,9 +148,38 @@ class ClusterService:
         site = str(app.config.get("SGESpawner", {}).get("site", DEFAULT_SITE))
         try:
             return cls.of(app.tornado_settings, site, app.log)
-        except SgehubError as error:
-            app.log.error("sgehub cannot begin: %s", error)  # noqa: TRY400 - the sentence says it all
+        except SgehubError:
+            cls.awaited(app.tornado_settings, site, app.log)  # which says why
             return None
+
+    @classmethod
+    def awaited(
+        cls, settings: MutableMapping[str, Any], site: str, log: logging.Logger
+    ) -> asyncio.Task[ClusterService]:
+        """Return the task, one for all who wait, that tries to make the hub's service until that succeeds."""
+        waiting: dict[str, asyncio.Task[ClusterService]] = settings.setdefault("sgehub_awaited", {})
+        if site not in waiting:
+            waiting[site] = asyncio.get_running_loop().create_task(cls._made(settings, site, log))
+        return waiting[site]
+
+    @classmethod
+    async def _made(cls, settings: MutableMapping[str, Any], site: str, log: logging.Logger) -> ClusterService:
+        said = ""
+        while True:
+            try:
+                return cls.of(settings, site, log)
+            except Exception as error:  # noqa: BLE001 - whatever it is, sessions live and somebody may mend it
+                why = str(error) if isinstance(error, SgehubError) else repr(error)
+            if why != said:
+                said = why
+                log.error(
+                    "sgehub cannot begin, and tries again every %.0f seconds; until then all sessions of %s are "
+                    "left as they are: %s",
+                    AGAIN,
+                    site,
+                    why,
+                )
+            await asyncio.sleep(AGAIN)
 
     def adopt(self, policy: SitePolicy) -> None:
         """Judge new requests by this policy; what was submitted keeps what it was given. See `reload`."""
@@ -161,19 +190,6 @@ class ClusterService:
         self.people.take(allowed)
         self.capacity.take(policy)
         self.hosts.allow(policy.cluster.host_lost_after.seconds)
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start work that goes on when whoever asked for it is cancelled."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, (SgehubError, StartFailed)):  # those are somebody's answer
-            self.log.error("Work in the background has failed.", exc_info=error)
 
     # What is known of a job
 

@@ -71,7 +71,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self._submission: asyncio.Task[SessionRecord] | None = None
         self._line: Callable[[], None] | None = None
         self.last_phase: Phase | None = None
-        self._gone = ""  # the tag of a start whose job has ended for certain
+        self._gone = ""
         self._looking = asyncio.Lock()
         self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
@@ -198,17 +198,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
 
     async def poll(self) -> int | None:
         """Return None while the job lives or nobody knows, else its exit status. Never raises."""
-        record = self.record
-        if record is None:
-            return 0
-        if self._submission is not None and not self._submission.done():
-            return None
-        if self.exit_code is not None and self.service.ends.has(record.tag):  # else it is still being judged
-            return self.exit_code
-        if await self.service.gone(record):
-            self._gone = record.tag
-            return await starting.exit_status(self, record)
-        return None
+        return 0 if self.record is None else await self.exit_status(self.record)
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature
         """Delete the job, also one whose qsub is still under way, and wait for its end."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
+from sgehub.errors import SgehubError
 from sgehub.model.job import Absent, Job, Phase
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _WORDS: Final = {
     Phase.SUSPENDED: (60, "Job {n} is suspended on {h}. It goes on when it is resumed."),
     Phase.ENDING: (90, "Job {n} is being deleted."),
 }
+BLIND: Final = "The hub cannot look at this session before an administrator mends it. The session runs on."
 # What the hub's log says when a session comes into such a phase.
 NOTEWORTHY: Final = {
     Phase.HELD: "is held ({state}); its session waits until the hold is released.",
@@ -42,7 +44,10 @@ def clock_time(instant: float) -> str:
 
 def describe(spawner: SGESpawner) -> tuple[int, str]:
     """Return progress (percent) and a sentence that says where the session stands."""
-    silent = spawner.service.reflector.silent_since
+    try:
+        silent = spawner.service.reflector.silent_since
+    except SgehubError:
+        return 10, BLIND
     outage = "" if silent is None else f"Grid Engine is not answering since {clock_time(silent)}."
     record = spawner.record
     if record is None or record.number is None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from unittest import mock
 
 from sgehub.errors import ClusterError, NoAnswerError
-from sgehub.hub import resuming
+from sgehub.hub import resuming, starting
 from sgehub.hub.endings import Endings
 from sgehub.hub.hosts import HostWatch
 from sgehub.hub.ledger import Ledger
@@ -58,6 +58,16 @@ def no_answer_is_an_answer() -> list[Swap]:
 def poll_lets_errors_through() -> list[Swap]:
     """Trouble with the second witness comes out of poll()."""
 
+    async def poll(self: SGESpawner) -> int | None:
+        record = self.record
+        if record is None:
+            return 0
+        if self._submission is not None and not self._submission.done():
+            return None
+        if self.exit_code is not None and self.service.ends.has(record.tag):
+            return self.exit_code
+        return await starting.exit_status(self, record) if await self.service.gone(record) else None
+
     async def gone(self: ClusterService, record: Any) -> bool:
         if record.number is None or not isinstance(self.look(record), Absent):
             return False
@@ -65,7 +75,7 @@ def poll_lets_errors_through() -> list[Swap]:
             record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
         )
 
-    return [(ClusterService, "gone", gone)]
+    return [(ClusterService, "gone", gone), (SGESpawner, "poll", poll)]
 
 
 def name_is_identity() -> list[Swap]:
