@@ -129,9 +129,9 @@ class ClusterService(Background):
             )
             service.reload = reload
             service.ends.resume()
-            service.spawn(service.matching.run())
-            service.spawn(reload.run(service))
-            service.spawn(service.limits.run(service))
+            service.keep(service.matching.run)
+            service.keep(partial(reload.run, service))
+            service.keep(partial(service.limits.run, service))
         return services[site]
 
     @classmethod

@@ -1,12 +1,14 @@
 """Telling each session what has become of its job, once for every change.
 
 The law of this file: one look through one table for all sessions. A session hears of a change, of an absence
-(which is no proof yet), and of a host that is lost; and the loop of the hub gets its turn in between.
+(which is no proof yet), and of a host that is lost, whatever another session makes of it; and the loop of the hub
+gets its turn in between.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sgehub.hub.record import SessionRecord
@@ -50,6 +52,7 @@ class Watch:
     def __init__(self, service: ClusterService) -> None:
         self._service = service
         self._last: dict[Watched, Any] = {}
+        self._failed: set[Watched] = set()  # whom telling has ended with an error the last time
         self._doubts: dict[Watched, tuple[float, float]] = {}  # when to look again, and the pause after that
         self._task: asyncio.Task[None] | None = None
         self._hosts: asyncio.Task[None] | None = None
@@ -64,17 +67,18 @@ class Watch:
         self._last[one] = None
         service = self._service
         if self._task is None or self._task.done():
-            self._task = service.spawn(self._run())
+            self._task = service.keep(self._run)
         self.mind_hosts()
 
     def mind_hosts(self) -> None:
         """Look at the hosts as long as a session or an ending job may be on one of them."""
         if self._hosts is None or self._hosts.done():
-            self._hosts = self._service.spawn(self._service.hosts.run(self.wants_hosts))
+            self._hosts = self._service.keep(partial(self._service.hosts.run, self.wants_hosts))
 
     def drop(self, one: Watched) -> None:
         """Stop telling."""
         self._last.pop(one, None)
+        self._failed.discard(one)
         self._doubts.pop(one, None)
 
     def wants_hosts(self) -> bool:
@@ -97,9 +101,23 @@ class Watch:
                 table = await reflector.next_table(seen, eager=False)
                 seen = table.asked_at
                 for count, one in enumerate(self.sessions):
-                    self._tell(one)
+                    self._try_to_tell(one)
                     if count % IN_ONE_GO == IN_ONE_GO - 1:
                         await asyncio.sleep(0)
+
+    def _try_to_tell(self, one: Watched) -> None:
+        """Tell one session; an error in that is its own, and it is told again with the next table."""
+        try:
+            self._tell(one)
+        except Exception:
+            if one not in self._failed:
+                person = None if one.record is None else one.record.person
+                self._service.log.exception("A session of %s could not be told of its job.", person)
+            if one in self._last:
+                self._failed.add(one)
+                self._last[one] = None
+        else:
+            self._failed.discard(one)
 
     def _tell(self, one: Watched) -> None:
         record = one.record

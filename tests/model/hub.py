@@ -275,7 +275,7 @@ class Hub:
         """Start as JupyterHub's application does: HTTP waits for the checks, but not for long."""
         try:
             self.service.ends.resume()
-            self.service.spawn(self.service.matching.run())
+            self.service.keep(self.service.matching.run)
             checks = asyncio.ensure_future(JupyterHub.init_spawners(self.app))
             with suppress(AnyTimeoutError):
                 await wait_for_shielded(checks, timeout=CHECKS)
