@@ -118,7 +118,7 @@ class ClusterService(Background):
                 clock=clock,
                 deadline=HELPER_DEADLINE,
             )
-            service = services[site] = cls(
+            service = cls(
                 policy,
                 engine,
                 Ledger(session, log=log),
@@ -129,6 +129,7 @@ class ClusterService(Background):
             )
             service.reload = reload
             service.ends.resume()
+            services[site] = service  # last: one that cannot read its ledger is made again, not kept
             service.keep(service.matching.run)
             service.keep(partial(reload.run, service))
             service.keep(partial(service.limits.run, service))

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from sgehub.errors import NoAnswerError
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.hub import background
 from sgehub.hub.background import Background
+from sgehub.hub.ledger import Ledger, LedgerError
+from sgehub.hub.metrics import SETTING, SitesCollector
 from sgehub.hub.record import SessionRecord
+from sgehub.hub.service import ClusterService
 from sgehub.hub.watching import Watch
 from sgehub.model.job import Absent, Job, JobState, JobTable, Unknown
+from tests.unit.hub.gate_rig import SITE
 
 LOG = logging.getLogger("test.background")
 
@@ -129,3 +137,26 @@ async def test_work_that_has_to_go_on_ends_with_the_hub():
     await asyncio.wait([task], timeout=10)
     assert task.cancelled()
     assert begun == 1
+
+
+async def test_a_service_whose_ledger_cannot_be_read_is_not_kept(monkeypatch):
+    """Else its half would stand for the whole until the hub ends: nothing deleted, no file looked at."""
+    engine = create_engine("sqlite://")
+    settings: dict[str, Any] = {"db": Session(engine), SETTING: SitesCollector(CollectorRegistry())}
+    real = Ledger.entries
+
+    def away(_self: Ledger, _person: str | None = None) -> Any:
+        raise LedgerError("The hub's database does not tell what was started: it is away.")
+
+    monkeypatch.setattr(Ledger, "entries", away)
+    with pytest.raises(LedgerError):
+        ClusterService.of(settings, SITE, LOG)
+    monkeypatch.setattr(Ledger, "entries", real)
+    service = ClusterService.of(settings, SITE, LOG)
+    assert service.reload is not None
+    assert len(service._tasks) == 3
+    for task in service._tasks:
+        task.cancel()
+    await asyncio.wait(service._tasks, timeout=10)
+    settings["db"].close()
+    engine.dispose()
