@@ -234,10 +234,10 @@ class JobReflector:
             table = await self._ask(None if self._for_everybody else self._owners())
             answered = True
         except SgehubError as error:
-            self._fail(question, str(error))
-        except Exception:  # noqa: BLE001 - a bug met in one answer must not end the asking for everybody
+            self._fail(question, error)
+        except Exception as error:  # noqa: BLE001 - a bug met in one answer must not end the asking for everybody
             self._log.exception("The list of jobs could not be read.")
-            self._fail(question, "an error of ours, see above")
+            self._fail(question, error)
         finally:
             self._question = None
         took = self._monotonic() - question.started
@@ -254,12 +254,14 @@ class JobReflector:
         except Exception:  # noqa: BLE001 - whoever counts must not end the asking for everybody
             self._log.exception("A question for the list of jobs could not be counted.")
 
-    def _fail(self, question: _Question, why: str) -> None:
+    def _fail(self, question: _Question, error: Exception) -> None:
         self._failures += 1
         self._spread = 1.0 - 0.25 * self._jitter()  # so that several hubs do not ask in step
         if self.failing_since is None:
             self.failing_since = question.put
-            self._log.warning("Grid Engine is not answering: %s", why)
+            silent = isinstance(error, NoAnswerError)
+            why = error if isinstance(error, SgehubError) else "an error of ours, see above"
+            self._log.warning("Grid Engine %s: %s", "is not answering" if silent else "cannot be asked", why)
 
     def _succeed(self, table: JobTable, *, hung: bool) -> None:
         if self.failing_since is not None:

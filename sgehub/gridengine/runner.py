@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,8 +60,7 @@ class Runner:
         too long or prints more than `output_limit` bytes.
         """
         async with self._turns:
-            with _whole(stdin) as file:
-                process = await _start(argv, env or {}, file)
+            process = await _start(argv, env or {}, stdin)
             done = False
             try:
                 completed = await asyncio.wait_for(_converse(process, output_limit), timeout)
@@ -106,19 +107,20 @@ def _whole(data: bytes) -> Iterator[BinaryIO]:
         yield file
 
 
-async def _start(argv: Sequence[str], env: Mapping[str, str], stdin: BinaryIO) -> asyncio.subprocess.Process:
+async def _start(argv: Sequence[str], env: Mapping[str, str], stdin: bytes) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     try:
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=stdin,
-            stdout=pipe,
-            stderr=pipe,
-            limit=2 * _PIECE,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **env},
-            start_new_session=True,
-        )
+        with _whole(stdin) as file:
+            return await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=file,
+                stdout=pipe,
+                stderr=pipe,
+                limit=2 * _PIECE,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **env},
+                start_new_session=True,
+            )
     except FileNotFoundError:
         raise ClusterError(
             f"{argv[0]} is not there. Install it, or correct its folder in the site's configuration."
@@ -126,7 +128,19 @@ async def _start(argv: Sequence[str], env: Mapping[str, str], stdin: BinaryIO) -
     except PermissionError:
         raise ClusterError(f"{argv[0]} may not be executed by the hub's account.") from None
     except (OSError, ValueError) as error:
-        raise ClusterError(f"{argv[0]} could not be started: {error}.") from error
+        raise ClusterError(f"{argv[0]} could not be started: {_why(error)}.") from error
+
+
+def _why(error: OSError | ValueError) -> str:
+    """Say what is wrong; where the hub lacks something, it is not the command's fault."""
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"the hub has all the {limit} files open that it may; raise LimitNOFILE in its systemd unit"
+    if isinstance(error, OSError) and error.errno == errno.ENFILE:
+        return "the hub's machine has all the files open that it can; raise fs.file-max there (sysctl)"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return "the hub's machine has no memory left for it"
+    return str(error)
 
 
 async def _converse(process: asyncio.subprocess.Process, limit: int) -> Completed:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sgehub.errors import NoAnswerError
+from sgehub.errors import ClusterError, NoAnswerError
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.model.job import JobTable
 
@@ -354,6 +354,17 @@ async def test_an_outage_is_two_lines_of_log(world: World, caplog: pytest.LogCap
     assert [record.message for record in caplog.records] == [
         "Grid Engine is not answering: Connection refused.",
         "Grid Engine answers again, after 108 seconds.",
+    ]
+
+
+async def test_a_hub_that_cannot_ask_does_not_blame_grid_engine(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.failure = ClusterError("qstat could not be started.")
+    with world.reflector.interest(waiting=True):
+        await world.pass_time(10)
+    assert [record.message for record in caplog.records] == [
+        "Grid Engine cannot be asked: qstat could not be started."
     ]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import resource
 import time
 from pathlib import Path
 
@@ -205,3 +208,33 @@ async def test_no_descriptor_is_left_open(runner: Runner, tmp_path: Path) -> Non
             await runner.run(["/nonexistent"], timeout=20)
     await asyncio.sleep(0.1)
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+async def test_a_hub_without_files_to_open_says_so(runner: Runner, spare: int) -> None:
+    """Neither the input nor the pipes can be made then, and it is not the command's fault."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1 + spare, before[1]))
+        with pytest.raises(ClusterError, match=r"true could not be started: the hub has all .* LimitNOFILE"):
+            await runner.run(["/bin/true"], timeout=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for one in held:
+            os.close(one)
+    assert (await runner.run(["/bin/true"], timeout=10)).exit == 0
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENFILE, "fs.file-max"), (errno.ENOMEM, "no memory left")])
+async def test_a_machine_without_means_is_named(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    """The input of a command is made before the command."""
+
+    def refuse(_name: str) -> int:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(ClusterError, match=said):
+        await runner.run(["/bin/true"], timeout=10)
