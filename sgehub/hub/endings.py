@@ -8,7 +8,7 @@ ever but tasks of the service itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
@@ -86,6 +86,7 @@ class Endings:
     def _forget(self, tag: str) -> None:
         self._tasks.pop(tag, None)
         self._entries.pop(tag, None)
+        self._refused.discard(tag)
 
     def has(self, tag: str) -> bool:
         """Tell whether the job of that start is being seen to its end."""
@@ -122,11 +123,28 @@ class Endings:
             except SgehubError:
                 service.ledger.close(record.tag)
                 return  # there is no job, for certain
-        found = await self.number(record, given_up)
-        if found is not None and not (grace and await self._gone_within(found, grace)):
-            await self._delete(found)
+            except Exception:
+                service.log.exception("%s may have been submitted.", record.job_name)
+                given_up = service.clock()
+        await self._persist(record, given_up, grace)
         service.ledger.close(record.tag)
         await service.discard(record)
+
+    async def _persist(self, record: SessionRecord, given_up: float, grace: float) -> None:
+        """Return when there is certainly no such job any more: no error on the way makes that happen earlier."""
+        first = True
+        for pause in _pauses():
+            try:
+                found = await self.number(record, given_up)
+                if found is not None and not (grace and await self._gone_within(found, grace)):
+                    await self._delete(found, at_once=first)
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody has wished the job's end
+                failed = error
+            else:
+                return
+            self._complain(record, failed)
+            first, grace = False, 0.0
+            await asyncio.sleep(pause)
 
     async def number(self, record: SessionRecord, since: float = 0.0) -> SessionRecord | None:
         """Heal a lost answer of qsub: the job's name is unique, so a table that is late enough settles it.
@@ -167,19 +185,20 @@ class Endings:
             return None
         return named if isinstance(named, JobDetail) and named.owner == record.person else Absent()
 
-    async def _delete(self, record: SessionRecord) -> None:
+    async def _delete(self, record: SessionRecord, *, at_once: bool = True) -> None:
         """Delete the job, again and again until both witnesses say that it is gone.
 
-        qdel knows numbers only, and numbers are reused. A job that this very hub has submitted is deleted at
-        once; in any other case, and after each try, a table that was asked for meanwhile must show it as ours.
+        qdel knows numbers only, and numbers are reused. With `at_once`, a job that this very hub has submitted is
+        deleted at once; in any other case, and after each try, a table that was asked for meanwhile must show it
+        as ours.
         """
         if record.number is None:
             return
         service = self._service
-        young = (record.submitted or 0.0) >= service.began and service.reflector.silent_since is None
+        young = at_once and (record.submitted or 0.0) >= service.began and service.reflector.silent_since is None
         after = 0.0 if young else service.clock()
         asked = False
-        for pause in chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1])):
+        for pause in _pauses():
             if after:
                 await service.reflector.next_table(after)
             after = service.clock()
@@ -203,12 +222,21 @@ class Endings:
         try:
             await self._service.engine.cancel(record.person, number)
         except SgehubError as error:
-            if record.tag not in self._refused:  # said once: an outage has many tries
-                self._service.log.warning("%s is not deleted yet, and is tried again: %s", _words(record), error)
-            self._refused.add(record.tag)
+            self._complain(record, error)
             return False
         self._refused.discard(record.tag)
         return True
+
+    def _complain(self, record: SessionRecord, error: Exception) -> None:
+        """Say once why a job lives on: an outage has many tries."""
+        if record.tag not in self._refused:
+            self._service.log.warning(
+                "%s is not deleted yet, and is tried again: %s",
+                _words(record),
+                error,
+                exc_info=None if isinstance(error, SgehubError) else error,
+            )
+        self._refused.add(record.tag)
 
     def _note_lost_host(self, record: SessionRecord) -> None:
         """Let the person start anew when the job cannot end because its host is gone."""
@@ -239,6 +267,10 @@ class Endings:
                 return True
             await asyncio.sleep(min(1.0, left))
         return False
+
+
+def _pauses() -> Iterator[float]:
+    return chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1]))
 
 
 def _submitted(record: SessionRecord, shown: float | None, asked_at: float) -> float:

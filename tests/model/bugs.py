@@ -126,7 +126,7 @@ def the_wish_is_not_written_down() -> list[Swap]:
 def qdel_is_believed() -> list[Swap]:
     """A job that qdel was called for has ended."""
 
-    async def delete(self: Endings, record: Any) -> None:
+    async def delete(self: Endings, record: Any, **_: Any) -> None:
         await self._ask(record)
 
     return [(Endings, "_delete", delete)]

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from sgehub.errors import NoAnswerError, SgehubError, SubmissionRefusedError
+from sgehub.errors import NoAnswerError, SubmissionRefusedError
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.hub.endings import SETTLED
 from sgehub.hub.ledger import Fate, Ledger
@@ -34,7 +34,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.jobs_there: dict[int, Job] = {}
-        self.trouble: list[SgehubError] = []  # raised by the next deletions, one each
+        self.trouble: list[Exception] = []  # raised by the next deletions, one each
         self.hidden: list[Job] = []  # from the list
         self.silent = False  # qstat -j does not answer
         self.deleted: list[tuple[str, int]] = []
@@ -113,10 +113,10 @@ async def finish(task: asyncio.Task[None]) -> None:
     await asyncio.wait_for(task, 20)
 
 
-async def later(result: SessionRecord | SgehubError) -> SessionRecord:
+async def later(result: SessionRecord | Exception) -> SessionRecord:
     """Answer as a qsub that is under way."""
     await asyncio.sleep(0.01)
-    if isinstance(result, SgehubError):
+    if isinstance(result, Exception):
         raise result
     return result
 
@@ -262,3 +262,47 @@ async def test_a_silent_second_witness_is_no_witness(service, cluster):
     assert not await service.gone(record)
     cluster.silent = False
     assert await service.gone(record)
+
+
+async def test_a_stop_outlives_errors_that_nobody_foresaw(service, cluster, caplog):
+    """Whatever a helper or a witness makes of it, the job is deleted in the end; the log has the reason once."""
+    cluster.add(7)
+    cluster.trouble = [RuntimeError("a bug"), RuntimeError("a bug")]
+    real, bad = cluster.confirm_absent, [RuntimeError("another bug")]
+
+    async def confirm_absent(number: int, **known: str) -> bool:
+        if bad:
+            raise bad.pop()
+        return await real(number, **known)
+
+    cluster.confirm_absent = confirm_absent
+    service.clock = iter_clock()
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    assert cluster.deleted == [("alice", 7)]
+    assert service.ledger.entries() == ()
+    told = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert told[0] == "Job 7 of alice is not deleted yet, and is tried again: a bug"
+    assert len([one for one in told if one == told[0]]) == 1
+
+
+async def test_a_submission_that_ends_with_a_bug_may_have_brought_a_job(service, cluster):
+    """It is looked for by its name, as one whose answer was lost."""
+    cluster.add(7)
+    await finish(service.ends.end(RECORD, "", WHY, submission=later(RuntimeError("a bug"))))
+    assert cluster.deleted == [("alice", 7)]
+
+
+async def test_a_second_try_after_an_error_deletes_what_the_table_shows_only(service, cluster):
+    """The first one may have deleted the job, and its number may be another one's by now."""
+    cluster.add(7)
+    real = cluster.cancel
+
+    async def cancel(person: str, number: int) -> None:
+        await real(person, number)
+        cluster.add(7, name="analysis")
+        raise RuntimeError("a bug")
+
+    cluster.cancel = cancel
+    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    assert cluster.deleted == [("alice", 7)]
+    assert set(cluster.jobs_there) == {7}
