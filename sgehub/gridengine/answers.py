@@ -21,7 +21,7 @@ _TRANSPORT: Final = re.compile(
     re.IGNORECASE,
 )
 _NOISE: Final = re.compile(
-    r"(Exiting\.|warning: .*|verification: no suitable queues\.?|[A-Z]+ [0-9][\w.]*|cl_com_set_alias_file .*|)"
+    r"(Exiting\.|warning: .*|verification: no suitable queues\.?|[A-Z]+ [0-9][\w.]*|cl_com_set_alias_file .*|<.*|)"
 )
 _PREFIXES: Final = re.compile(
     r"^(Unable to (run job|initialize environment because of error|read script file because of error): "
@@ -29,6 +29,9 @@ _PREFIXES: Final = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED: Final = re.compile(r"^Job [0-9]+ (\(-l .*?\) )?(?=cannot )")  # a number that no job will have
+# What a person reads of an answer: a command that is killed leaves megabytes, and the event loop waits meanwhile.
+_LOOKED_AT: Final = 4096  # bytes of each stream
+_LONGEST: Final = 500  # characters
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
@@ -50,26 +53,40 @@ def is_transport_error(completed: Completed) -> bool:
 
 def no_answer(command: str, completed: Completed, why: str = "") -> NoAnswerError:
     """Return the error for an answer that is none, with the command's own words if it had any."""
-    said = sentence(completed) or why or f"its exit status was {completed.exit}"
+    ended = f"signal {-completed.exit} has ended it." if completed.exit < 0 else ""
+    said = sentence(completed) or ended or why or f"its exit status was {completed.exit}."
     return NoAnswerError(f"Grid Engine gave no answer to {command}: {said}")
 
 
 def sentence(completed: Completed) -> str:
     """Make one readable text of what a failed command said: its lines without prefixes and noise, with full stops.
 
-    Every reason is kept, since `qsub -w v` gives one a line. Empty when the command said nothing.
+    `qsub -w v` gives a reason a line, so that each is kept, but no more than people read: 500 characters, of the
+    beginning of both streams. Markup is no sentence. Empty when the command said nothing.
     """
-    lines: list[str] = []
-    for raw in text_of(completed.stderr + b"\n" + completed.stdout).splitlines():
+    lines: dict[str, None] = {}  # a set in their order
+    for raw in text_of(_beginning(completed.stderr) + b"\n" + _beginning(completed.stdout)).splitlines():
         line = plain(raw)
         if line.startswith("usage:"):
             break
         while (shorter := _PREFIXES.sub("", line)) != line:
             line = shorter
         line = _NUMBERED.sub("It ", line)
-        if not _NOISE.fullmatch(line) and line not in lines:
-            lines.append(line)
-    return " ".join(_finished(line) for line in lines)
+        if not _NOISE.fullmatch(line):
+            lines[line] = None
+    said = " ".join(_finished(line) for line in lines)
+    if len(said) <= _LONGEST:
+        return said
+    cut = said[: _LONGEST - 2]
+    return f"{cut.rpartition(' ')[0] or cut} …"
+
+
+def _beginning(data: bytes) -> bytes:
+    """Return the lines that are looked at; half a line only where the first one is longer."""
+    if len(data) <= _LOOKED_AT:
+        return data
+    head = data[:_LOOKED_AT]
+    return head.rpartition(b"\n")[0] or head
 
 
 def _finished(line: str) -> str:

@@ -67,6 +67,16 @@ def test_what_a_command_said_becomes_sentences(stderr: str, said: str) -> None:
     assert sentence(Completed(1, b"", stderr.encode())) == said
 
 
+def test_a_long_answer_is_cut_where_people_stop_reading() -> None:
+    """Between two words, with a mark; what is said twice is said once."""
+    reasons = "".join(f'Job 9 cannot run at host "node{number:03}"\n' for number in range(900))
+    said = sentence(Completed(1, b"", f"denied: no\ndenied: no\n{reasons}".encode()))
+    assert said.startswith('No. It cannot run at host "node000". It cannot run at host "node001". ')
+    assert said.endswith(" …")
+    assert 400 < len(said) <= 500
+    assert len(sentence(Completed(1, b"x" * 10_000, b""))) <= 500
+
+
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_sentences_hold_no_control_character_and_no_line_break(stdout: bytes, stderr: bytes) -> None:
     said = sentence(Completed(1, stdout, stderr))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import time
 import tracemalloc
 
 import pytest
@@ -281,3 +282,19 @@ async def test_a_long_ill_formed_list_lets_others_work_too() -> None:
         table: JobTable = end.value
     assert len(table.jobs) == 12_000
     assert count >= len(data) // PIECE
+
+
+def test_half_an_answer_of_a_qstat_that_was_killed_is_no_answer_and_costs_no_time():
+    """Of thousands of jobs, a person reads nothing, and the hub's loop must not wait for a text of them."""
+    entry = """<job_list state="running">
+      <JB_job_number>{number}</JB_job_number>
+      <JB_name>job{number}</JB_name>
+      <JAT_start_time>2026-11-20T12:00:00</JAT_start_time>
+    </job_list>
+"""
+    half = "<job_info>\n<queue_info>\n" + "".join(entry.format(number=number) for number in range(20_000))
+    begun = time.perf_counter()
+    with pytest.raises(NoAnswerError, match="to qstat: signal 9 has ended it") as refused:
+        at_once(read_jobs(Completed(-9, half.encode(), b""), 1.0))
+    assert time.perf_counter() - begun < 0.5
+    assert len(str(refused.value)) < 600
