@@ -37,6 +37,7 @@ class Endings:
         self._service = service
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._entries: dict[str, Entry] = {}
+        self._hosts: dict[str, str] = {}  # where the job was when somebody last looked
         self._refused: set[str] = set()  # the tags whose deletion was refused last time
 
     def __len__(self) -> int:
@@ -78,6 +79,8 @@ class Endings:
     ) -> asyncio.Task[None]:
         tag = entry.record.tag
         self._entries[tag] = entry
+        if entry.record.host is not None:
+            self._hosts[tag] = entry.record.host
         task = self._tasks[tag] = self._service.spawn(self._end(entry.record, submission, grace))
         task.add_done_callback(lambda _: self._forget(tag))
         self._service.watch.mind_hosts()
@@ -86,11 +89,16 @@ class Endings:
     def _forget(self, tag: str) -> None:
         self._tasks.pop(tag, None)
         self._entries.pop(tag, None)
+        self._hosts.pop(tag, None)
         self._refused.discard(tag)
 
     def has(self, tag: str) -> bool:
         """Tell whether the job of that start is being seen to its end."""
         return tag in self._tasks
+
+    def hosts(self) -> frozenset[str]:
+        """Return the hosts where such jobs are, as far as that is known."""
+        return frozenset(self._hosts.values())
 
     def of_server(self, person: str, server: str) -> Entry | None:
         """Return a job that must be gone before this server may have another one, or None.
@@ -244,6 +252,8 @@ class Endings:
         found = service.find(record)
         entry = self._entries.get(record.tag)
         host = found.host if isinstance(found, Job) else None
+        if host:
+            self._hosts[record.tag] = host
         came = 0.0 if record.host == host or entry is None else entry.since
         if entry is not None and entry.fate is Fate.END and host and service.hosts.lost(host, came):
             why = f"its host {host} is lost; it is deleted when that returns"

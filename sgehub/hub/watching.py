@@ -73,7 +73,7 @@ class Watch:
     def mind_hosts(self) -> None:
         """Look at the hosts as long as a session or an ending job may be on one of them."""
         if self._hosts is None or self._hosts.done():
-            self._hosts = self._service.keep(partial(self._service.hosts.run, self.wants_hosts))
+            self._hosts = self._service.keep(partial(self._service.hosts.run, self.hosts))
 
     def drop(self, one: Watched) -> None:
         """Stop telling."""
@@ -81,9 +81,22 @@ class Watch:
         self._failed.discard(one)
         self._doubts.pop(one, None)
 
-    def wants_hosts(self) -> bool:
-        """Tell whether a session or an ending job may be on a host that is lost."""
-        return bool(self._last) or len(self._service.ends) > 0
+    def hosts(self) -> frozenset[str] | None:
+        """Return the hosts where a session or an ending job may be; None if there is neither."""
+        ends = self._service.ends
+        if not (self._last or ends):
+            return None
+        return frozenset(host for one in self._last if (host := self._host(one))) | ends.hosts()
+
+    def _host(self, one: Watched) -> str | None:
+        """Return where a session is, as far as that is known."""
+        if one.record is None:
+            return None
+        if one.record.host is not None:
+            return one.record.host
+        found = self._service.look(one.record)
+        # One that is ending was to end before it was seen to run.
+        return found.host if isinstance(found, Job) and found.state.phase is Phase.ENDING else None
 
     def owners(self) -> frozenset[str] | None:
         """Return whose jobs the next table must show; None for everybody's."""
@@ -136,9 +149,7 @@ class Watch:
         if seen != self._last[one]:
             self._last[one] = seen
             one.job_seen(found)
-        host = record.host
-        if host is None and isinstance(found, Job) and found.state.phase is Phase.ENDING:
-            host = found.host  # it was to end before it was seen to run
+        host = self._host(one)
         if host is not None and service.hosts.lost(host, one.came):
             one.host_lost(host)
 

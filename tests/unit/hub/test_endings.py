@@ -306,3 +306,23 @@ async def test_a_second_try_after_an_error_deletes_what_the_table_shows_only(ser
     await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
     assert cluster.deleted == [("alice", 7)]
     assert set(cluster.jobs_there) == {7}
+
+
+async def test_the_host_of_a_job_that_is_to_end_is_known(service, cluster):
+    """Its silence is what holds the next start up, also where the record has no host."""
+    job = Job(7, RECORD.job_name, "alice", JobState.parse("dr"), "short.q", "node01", 1, ASKED, ASKED, 0.5)
+
+    async def cancel(_person: str, _number: int) -> None:
+        """Be refused: the host is away."""
+
+    cluster.jobs_there[7] = job
+    cluster.cancel = cancel
+    service.clock = iter_clock()
+    task = service.ends.end(RECORD.answered(7, ASKED), "", WHY)
+    for _ in range(500):
+        if not service.ends.hosts():
+            await asyncio.sleep(0.01)
+    assert service.watch.hosts() == {"node01"}
+    cluster.jobs_there.clear()
+    await finish(task)
+    assert service.watch.hosts() is None
