@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -57,8 +58,12 @@ class Following(Gate):
         if self.is_present(before):
             self.record = after
             self.job_id = str(after.number or "")
-            self.orm_spawner.state = self.get_state()  # the ledger commits it together with its own row
-        self.service.ledger.update(after)
+        self.service.ledger.update(after, partial(self.keep_state, after))
+
+    def keep_state(self, record: SessionRecord) -> None:
+        """Have the state committed with the row of a start, if that is still the present one."""
+        if self.is_present(record):
+            self.orm_spawner.state = self.get_state()
 
     def commit(self) -> None:
         """Write the state to the hub's database now: the hub itself does so only after `start`."""

@@ -15,7 +15,7 @@ import enum
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -74,18 +74,25 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What a row is to become: these values, a new row if need be, or none at all (`values` is None)."""
+    """What a row is to become: these values, a new row if need be, or none at all (`values` is None).
+
+    `also` is what is to be committed together with it, called in each try.
+    """
 
     values: Mapping[str, Any] | None
     insert: bool = False
+    also: Callable[[], object] | None = None
 
     def after(self, earlier: _Change | None) -> _Change:
         """Return the two changes as one."""
-        if self.values is None or earlier is None:
+        if earlier is None:
             return self
+        also = self.also or earlier.also
+        if self.values is None or (earlier.values is None and self.insert):
+            return replace(self, also=also)
         if earlier.values is None:
-            return self if self.insert else earlier
-        return _Change({**earlier.values, **self.values}, insert=self.insert or earlier.insert)
+            return replace(earlier, also=also)
+        return _Change({**earlier.values, **self.values}, insert=self.insert or earlier.insert, also=also)
 
     def applied(self, row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Return the row as it is after the change, None if there is none."""
@@ -120,9 +127,13 @@ class Ledger:
         """How many starts have changes that the database has not taken yet."""
         return len(self._owed)
 
-    def begin(self, record: SessionRecord, server: str) -> None:
-        """Enter a start. Raises LedgerError: then it must not be submitted. Doing so again does no harm."""
-        change = _Change({**_row(record), "server": server, "since": record.asked}, insert=True)
+    def begin(self, record: SessionRecord, server: str, also: Callable[[], object] | None = None) -> None:
+        """Enter a start. Raises LedgerError: then it must not be submitted. Doing so again does no harm.
+
+        What `also` changes in the session is committed together with it; a failed try has taken back whatever was
+        changed before.
+        """
+        change = _Change({**_row(record), "server": server, "since": record.asked}, insert=True, also=also)
         try:
             self._try(partial(self._write, record.tag, change))
         except SQLAlchemyError as error:
@@ -132,9 +143,12 @@ class Ledger:
             ) from None
         self._settle()
 
-    def update(self, record: SessionRecord) -> None:
-        """Keep what is newly known of a start, such as its job's number; one that was closed stays closed."""
-        self._change(record.tag, _Change(_row(record)))
+    def update(self, record: SessionRecord, also: Callable[[], object] | None = None) -> None:
+        """Keep what is newly known of a start, such as its job's number; one that was closed stays closed.
+
+        `also` as in `begin`; where the database refuses the change, it is called again whenever that is tried.
+        """
+        self._change(record.tag, _Change(_row(record), also=also))
 
     def mark(self, record: SessionRecord, fate: Fate, why: str, since: float) -> None:
         """Give a job its fate, for a reason (a sentence), at the hub's time; also one that has no row yet."""
@@ -188,6 +202,8 @@ class Ledger:
             del self._owed[tag]
 
     def _write(self, tag: str, change: _Change) -> None:
+        if change.also is not None:
+            change.also()
         here = STARTS.c.tag == tag
         if change.values is None:
             self._session.execute(sa.delete(STARTS).where(here))

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from datetime import timezone
+from functools import partial
 from typing import Any
 
 from batchspawner import GridengineSpawner
@@ -128,9 +129,9 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.accepted = request.as_options()
         submission = starting.submission(self, request, record, account)
         self.record = record
-        self.orm_spawner.state = self.get_state()
         try:
-            service.ledger.begin(record, self.name)  # commits both; without them nothing may be submitted
+            # Commits the state, too; without them nothing may be submitted.
+            service.ledger.begin(record, self.name, partial(self.keep_state, record))
         except LedgerError:
             self.record = None
             raise

@@ -92,8 +92,8 @@ def name_is_identity() -> list[Swap]:
 def no_commit_before_the_next_await() -> list[Swap]:
     """What is started is written down when JupyterHub does so: after start() has returned."""
     return [
-        (Ledger, "begin", lambda _self, _record, _server: None),
-        (Ledger, "update", lambda _self, _record: None),
+        (Ledger, "begin", lambda _self, _record, _server, _also: None),
+        (Ledger, "update", lambda _self, _record, _also: None),
         (SGESpawner, "commit", lambda _self: None),
     ]
 

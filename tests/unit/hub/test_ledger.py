@@ -178,6 +178,63 @@ def test_one_dropped_connection_is_not_noticed(session: Session, trouble: Troubl
     assert len(ledger.entries()) == 1
 
 
+@pytest.fixture
+def server(engine: sa.Engine, session: Session) -> orm.Spawner:
+    """Return the hub's row of a server."""
+    orm.Base.metadata.create_all(engine)
+    made = orm.Spawner(user=orm.User(name="anna"), name="")
+    session.add(made)
+    session.commit()
+    return made
+
+
+def state_elsewhere(engine: sa.Engine) -> Any:
+    with engine.connect() as other:
+        return json.loads(other.execute(sa.text("SELECT state FROM spawners")).scalar_one() or "null")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_belongs_to_a_start_is_committed_with_it_also_by_the_second_try(
+    engine: sa.Engine, session: Session, trouble: Trouble, server: orm.Spawner, *, begun: bool
+) -> None:
+    """The first try has failed and taken the server's state back: without it the next hub knows no session."""
+    ledger = Ledger(session)
+    if begun:
+        ledger.begin(record_of(), "")
+    trouble.refuse(1)
+
+    def also() -> None:
+        server.state = {"session": "whole"}
+
+    if begun:
+        ledger.update(record_of(number=2), also)
+    else:
+        ledger.begin(record_of(), "", also)
+    assert len(elsewhere(engine)) == 1
+    assert state_elsewhere(engine) == {"session": "whole"}
+
+
+def test_what_belongs_to_a_change_waits_with_it(
+    engine: sa.Engine, session: Session, trouble: Trouble, server: orm.Spawner
+) -> None:
+    """A change that the database refuses takes along what was to be committed with it, as it is then."""
+    ledger = Ledger(session)
+    ledger.begin(record_of(), "")
+    now = ["early"]
+
+    def also() -> None:
+        server.state = {"session": now[0]}
+
+    trouble.refuse()
+    ledger.update(record_of(number=2), also)
+    ledger.mark(record_of(number=2), Fate.END, "w", 9.0)
+    trouble.end()
+    now[0] = "late"
+    ledger.begin(record_of("b" * 12), "")
+    assert ledger.owed == 0
+    assert state_elsewhere(engine) == {"session": "late"}
+
+
 def test_a_change_that_is_refused_is_said_and_kept(
     engine: sa.Engine, session: Session, trouble: Trouble, caplog: pytest.LogCaptureFixture
 ) -> None:
