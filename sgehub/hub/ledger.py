@@ -3,7 +3,8 @@
 The law of this file: what the hub has started, and what it wishes to end, outlives everything that JupyterHub
 forgets (state that is cleared, a server or user that is deleted, a restart). A start without a row must not be
 submitted, so `begin` raises; any other change that the database refuses is kept in memory, said in the log, and
-written with the next change. Reading never guesses: it raises, or leaves out what cannot be read and says so.
+written with the next change, or by `settle`. Reading never guesses: it raises, or leaves out what cannot be read
+and says so.
 
 Every write commits the session, so that what else waits in it is committed together with the row. Nothing here
 asks Grid Engine or decides what becomes of a job.
@@ -115,6 +116,7 @@ class Ledger:
         self._log = log or logging.getLogger("sgehub.ledger")
         self._owed: dict[str, _Change] = {}
         self._complained: set[str] = set()
+        self._said: set[str] = set()  # the tags whose refused changes the log knows of
         try:
             self._try(lambda: METADATA.create_all(session.connection()))
         except SQLAlchemyError as error:
@@ -141,7 +143,7 @@ class Ledger:
                 f"The hub's database does not take the start {record.job_name}, so that no job is submitted: "
                 f"{first_line(error)}"
             ) from None
-        self._settle()
+        self.settle()
 
     def update(self, record: SessionRecord, also: Callable[[], object] | None = None) -> None:
         """Keep what is newly known of a start, such as its job's number; one that was closed stays closed.
@@ -181,25 +183,28 @@ class Ledger:
 
     def _change(self, tag: str, change: _Change) -> None:
         self._owed[tag] = change.after(self._owed.get(tag))
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Write what is owed, each start by itself: one that the database refuses must not hold the others."""
         for tag, change in tuple(self._owed.items()):
             try:
                 self._try(partial(self._write, tag, change))
             except SQLAlchemyError as error:
-                self._log.error(
-                    "The hub's database does not take a change of %s; it is kept in memory and written with the "
-                    "next one (%d such jobs). It is lost if the hub ends before that: %s",
-                    names.job_name(tag),
-                    len(self._owed),
-                    first_line(error),
-                )
+                if tag not in self._said:
+                    self._log.error(
+                        "The hub's database does not take a change of %s; it is kept in memory and tried again "
+                        "(%d such jobs). It is lost if the hub ends before that: %s",
+                        names.job_name(tag),
+                        len(self._owed),
+                        first_line(error),
+                    )
+                self._said.add(tag)
                 if isinstance(error, _DOWN):
                     return  # the database itself: the next row would only wait for it once more
                 continue
             del self._owed[tag]
+            self._said.discard(tag)
 
     def _write(self, tag: str, change: _Change) -> None:
         if change.also is not None:
@@ -263,23 +268,9 @@ def entry_of(row: Mapping[str, Any]) -> Entry | None:
         fate, since = Fate(row["fate"]), float(row["since"])
     except (TypeError, ValueError, RecursionError):
         return None
-    if record is None or record.tag != row["tag"] or record.person != row["person"] or not _sound(record):
+    if record is None or record.tag != row["tag"] or record.person != row["person"] or not record.sound:
         return None
     return Entry(record, str(row["server"]), fate, str(row["why"]), since)
-
-
-def _sound(record: SessionRecord) -> bool:
-    """Tell whether the fields that name a job are what they have to be."""
-    numbers = (record.number, record.submitted, record.run_started)
-    return (
-        isinstance(record.tag, str)
-        and names.TAG.fullmatch(record.tag) is not None
-        and isinstance(record.person, str)
-        and isinstance(record.folder, str)
-        and isinstance(record.asked, (int, float))
-        and all(value is None or isinstance(value, (int, float)) for value in numbers)
-        and (record.number is None or type(record.number) is int)
-    )
 
 
 def _row(record: SessionRecord) -> dict[str, Any]:

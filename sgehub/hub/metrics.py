@@ -82,6 +82,9 @@ ORPHANS: Final = Family("sgehub_orphan_jobs", "gauge", (), "Jobs of ours that no
 ENDINGS: Final = Family(
     "sgehub_unconfirmed_deletions", "gauge", (), "Jobs that are to be deleted and whose end is not confirmed yet."
 )
+OWED: Final = Family(
+    "sgehub_ledger_owed", "gauge", (), "Starts with changes that the hub's database has not taken yet."
+)
 SITE_FILE: Final = Family(
     "sgehub_site_file_ok", "gauge", (), "1 if the hub works by the site's file as it is, 0 if that cannot be used."
 )
@@ -103,6 +106,7 @@ FAMILIES: Final = (
     ENDS,
     ORPHANS,
     ENDINGS,
+    OWED,
     SITE_FILE,
     VERDICTS,
     VERDICT_SECONDS,
@@ -123,6 +127,9 @@ class Source(Protocol):
 
     def endings(self) -> int:
         """Return the number of jobs whose deletion is wished and not confirmed."""
+
+    def owed(self) -> int:
+        """Return the number of starts whose changes the hub's database has not taken yet."""
 
 
 class SitesCollector:
@@ -165,7 +172,7 @@ class SitesCollector:
             self.verdict_seconds,
         ):
             yield from one.collect()
-        gauges = {family.name: _gauge(family) for family in (AGE, SESSIONS, ORPHANS, ENDINGS)}
+        gauges = {family.name: _gauge(family) for family in (AGE, SESSIONS, ORPHANS, ENDINGS, OWED)}
         for site, source in self._sources.items():
             try:
                 samples = list(self._read(site, source))
@@ -187,6 +194,7 @@ class SitesCollector:
             yield SESSIONS, place, tally[place]
         yield ORPHANS, (), source.orphans()
         yield ENDINGS, (), source.endings()
+        yield OWED, (), source.owed()
 
 
 class Metrics:

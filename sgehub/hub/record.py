@@ -48,6 +48,20 @@ class SessionRecord:
         """The job's public name."""
         return names.job_name(self.tag)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the fields that name a job are what they have to be; a database may hold anything."""
+        numbers = (self.number, self.submitted, self.run_started)
+        return (
+            isinstance(self.tag, str)
+            and names.TAG.fullmatch(self.tag) is not None
+            and isinstance(self.person, str)
+            and isinstance(self.folder, str)
+            and isinstance(self.asked, (int, float))
+            and all(value is None or isinstance(value, (int, float)) for value in numbers)
+            and (self.number is None or type(self.number) is int)
+        )
+
     def is_token(self, token: Any) -> bool:
         """Tell whether a token record (`orm.APIToken`) is the one that this start was given.
 

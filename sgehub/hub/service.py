@@ -20,7 +20,7 @@ from sgehub.errors import ClusterError, SgehubError
 from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
-from sgehub.hub import orphans
+from sgehub.hub import orphans, owing
 from sgehub.hub.background import Background
 from sgehub.hub.capacity import CapacityWatch
 from sgehub.hub.clusterlimits import ClusterLimits
@@ -131,6 +131,7 @@ class ClusterService(Background):
             service.ends.resume()
             services[site] = service  # last: one that cannot read its ledger is made again, not kept
             service.keep(service.matching.run)
+            service.keep(partial(owing.settle, service.ledger, log))
             service.keep(partial(reload.run, service))
             service.keep(partial(service.limits.run, service))
         return services[site]
@@ -286,6 +287,10 @@ class ClusterService(Background):
     def orphans(self) -> int:
         """Return how many jobs of ours no server holds."""
         return self.matching.orphans
+
+    def owed(self) -> int:
+        """Return how many starts have changes that the database has not taken."""
+        return self.ledger.owed
 
     def endings(self) -> int:
         """Return how many jobs are being seen to their end."""

@@ -154,7 +154,7 @@ async def test_a_service_whose_ledger_cannot_be_read_is_not_kept(monkeypatch):
     monkeypatch.setattr(Ledger, "entries", real)
     service = ClusterService.of(settings, SITE, LOG)
     assert service.reload is not None
-    assert len(service._tasks) == 3
+    assert len(service._tasks) == 4
     for task in service._tasks:
         task.cancel()
     await asyncio.wait(service._tasks, timeout=10)

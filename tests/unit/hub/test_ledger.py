@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from jupyterhub import orm
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import Session
 
+from sgehub.hub import owing
 from sgehub.hub.ledger import STARTS, Entry, Fate, Ledger, LedgerError
 from sgehub.hub.record import SessionRecord
 
@@ -247,9 +249,12 @@ def test_a_change_that_is_refused_is_said_and_kept(
         ledger.mark(record_of(), Fate.END, "Stopped.", ASKED + 5)
     (said,) = caplog.records
     assert said.getMessage() == (
-        "The hub's database does not take a change of sgehub-0123456789ab; it is kept in memory and written with "
-        "the next one (1 such jobs). It is lost if the hub ends before that: the disk is full"
+        "The hub's database does not take a change of sgehub-0123456789ab; it is kept in memory and tried again "
+        "(1 such jobs). It is lost if the hub ends before that: the disk is full"
     )
+    caplog.clear()
+    ledger.settle()
+    assert caplog.records == []  # said once
     trouble.end()
     assert ledger.find(record_of().tag) == Entry(record_of(), "gpu", Fate.END, "Stopped.", ASKED + 5)
     assert ledger.entries()[1].fate is Fate.END
@@ -288,6 +293,25 @@ def test_changes_that_wait_keep_their_order(
     ledger.close("c" * 12)
     assert (before, ledger.find(record_of().tag)) == (expected, expected)
     assert ledger.owed == 0
+
+
+async def test_what_is_owed_is_paid_without_another_change(
+    engine: sa.Engine, session: Session, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub may end before anything else happens, and the wish with it."""
+    monkeypatch.setattr(owing, "PAUSE", 0.01)
+    ledger = Ledger(session)
+    ledger.begin(record_of(), "")
+    trouble.refuse(3)  # the wish, and the first time that it is tried again
+    ledger.mark(record_of(), Fate.END, "w", 9.0)
+    assert ledger.owed == 1
+    task = asyncio.ensure_future(owing.settle(ledger, logging.getLogger("test.owing")))
+    for _ in range(500):
+        if ledger.owed:
+            await asyncio.sleep(0.01)
+    assert elsewhere(engine) == (Entry(record_of(), "", Fate.END, "w", 9.0),)
+    assert not task.done()
+    task.cancel()
 
 
 def test_a_row_that_is_refused_holds_no_other(engine: sa.Engine, session: Session, trouble: Trouble) -> None:

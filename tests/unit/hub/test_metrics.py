@@ -44,6 +44,10 @@ class Cluster:
         self.asked["endings"] += 1
         return 1
 
+    def owed(self) -> int:
+        self.asked["owed"] += 1
+        return 3
+
 
 class Broken(Cluster):
     """A source with a bug."""
@@ -133,6 +137,7 @@ def test_a_scrape_reads_the_present_state(registry: CollectorRegistry, metrics: 
     assert samples(registry, "sgehub_job_table_age_seconds") == {("a",): 3.5}
     assert samples(registry, "sgehub_orphan_jobs") == {("a",): 2}
     assert samples(registry, "sgehub_unconfirmed_deletions") == {("a",): 1}
+    assert samples(registry, "sgehub_ledger_owed") == {("a",): 3}
 
 
 def test_a_place_that_has_emptied_is_zero(registry: CollectorRegistry, metrics: Metrics) -> None:
@@ -158,7 +163,7 @@ def test_the_cost_of_a_scrape_does_not_grow_with_people(registry: CollectorRegis
     assert len(cluster.now) == 2000
     metrics.watch(cluster)
     few = len(generate_latest(registry).splitlines())
-    assert cluster.asked == {"age": 1, "sessions": 1, "orphans": 1, "endings": 1}
+    assert cluster.asked == {"age": 1, "sessions": 1, "orphans": 1, "endings": 1, "owed": 1}
     cluster.now *= 10
     assert len(generate_latest(registry).splitlines()) == few
     assert len(samples(registry, "sgehub_sessions")) == len(Phase) * len(queues)
