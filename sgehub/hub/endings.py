@@ -166,22 +166,25 @@ class Endings:
         # The process that began this may have been another one, with another clock: ours must have run as long.
         settled = max(record.asked, service.began, since) + SETTLED
         after = service.clock()
-        missing: float | None = None  # since when whole tables lack it
+        missing: float | None = None  # since when tables lack it
+        denied = False  # by the second witness, when the last table was not whole
         while True:
             table = await service.reflector.next_table(after, everybody=True)
             job = table.by_name(record.job_name, owner=record.person)
             if job is not None:
                 return record.answered(job.number, _submitted(record, job.submitted, table.asked_at))
-            if after <= settled or table.skipped or table.broken:
+            if after <= settled:
                 missing = None
             elif missing is None:
                 missing = table.asked_at
             elif table.asked_at - missing >= LATE:
+                # A list with anybody's unreadable entry is no witness, and may stay so: then the other one, twice.
                 named = await self._named(record)
-                if isinstance(named, Absent):
-                    return None
-                if named is not None:
+                if isinstance(named, JobDetail):
                     return record.answered(named.number, _submitted(record, named.submitted, table.asked_at))
+                if named is not None and (denied or table.whole):
+                    return None
+                denied = named is not None
             after = table.asked_at
 
     async def _named(self, record: SessionRecord) -> JobDetail | Absent | None:

@@ -111,7 +111,11 @@ def _overdue(entry: Entry, now: float) -> bool:
 
 
 def look_up(table: JobTable, record: SessionRecord) -> Job | Absent | Unknown:
-    """Look a start's job up, by its name alone where its number is not known."""
+    """Look a start's job up, by its name alone where its number is not known.
+
+    The second witness can be asked for a name, so that an entry that cannot be read, which may be anybody's,
+    leaves nothing open.
+    """
     if record.number is not None:
         return table.find(
             record.number,
@@ -122,8 +126,8 @@ def look_up(table: JobTable, record: SessionRecord) -> Job | Absent | Unknown:
     job = table.by_name(record.job_name, owner=record.person)
     if job is not None:
         return job
-    if table.skipped or table.broken or not table.covers(record.person):
-        return Unknown("The list of jobs is not whole, and the job's number is not known.")
+    if not table.covers(record.person):
+        return Unknown(f"The list of jobs was not asked for those of {record.person}.")
     if table.asked_at <= record.asked + SETTLED:
         return Unknown("The job's number is not known, and it may still come into the list of jobs.")
     return Absent()

@@ -26,7 +26,7 @@ from sgehub.hub.ledger import Entry, Fate, Ledger
 from sgehub.hub.orphans import Finding, Standing
 from sgehub.hub.reap_report import Report, Result, advice, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, JobTable, Unknown
+from sgehub.model.job import Absent, Job, JobDetail, JobTable, Unknown
 from sgehub.model.policy import SitePolicy
 
 PATIENCE: Final = 120.0  # seconds for all jobs together: with -notify, Grid Engine itself waits 60 before it kills
@@ -43,6 +43,9 @@ class Cluster(Protocol):
 
     async def confirm_absent(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
         """Call the second witness."""
+
+    async def named(self, name: str) -> JobDetail | Absent:
+        """Call the second witness on a name."""
 
     async def cancel(self, person: str, number: int) -> object:
         """Delete a job."""
@@ -113,11 +116,14 @@ class Reaper:
         if gone:
             return Finding(Standing.GONE, "Its job has ended.", entry=entry)
         why = "No server holds it, and `qstat -j` knows it, though the list of all jobs does not show it."
+        if entry.record.number is None:
+            return Finding(Standing.UNDECIDED, f"{why} Its number is not known.", entry=entry)
         return Finding(Standing.ORPHAN, why, entry=entry, due=True)
 
     async def _confirmed(self, record: SessionRecord) -> bool:
-        if record.number is None:  # its name is all there is, and a whole table does not hold it
-            return True
+        if record.number is None:  # its name is all there is
+            named = await self._cluster.named(record.job_name)
+            return isinstance(named, Absent) or named.owner != record.person
         return await self._cluster.confirm_absent(
             record.number,
             owner=record.person,
@@ -223,7 +229,7 @@ class Reaper:
                     said[record.tag] = f"Nobody confirms that it has ended: {error}"
                 else:
                     if not gone:
-                        said[record.tag] = f"`qstat -j` still knows job {record.number}."
+                        said[record.tag] = f"`qstat -j` still knows job {record.number or record.job_name}."
         return said
 
     async def _discard(self, record: SessionRecord) -> str:
@@ -236,7 +242,7 @@ class Reaper:
 
 
 def _stale(finding: Finding) -> bool:
-    """Tell whether a row of the ledger can go; for one without a number there is no second witness."""
+    """Tell whether a row of the ledger can go; a start without a number is the hub's to forget."""
     return (
         finding.standing is Standing.GONE and finding.entry is not None and finding.entry.record.number is not None
     )

@@ -135,6 +135,11 @@ class JobTable:
         """Whether only some people's jobs were asked for."""
         return self.owners is not None
 
+    @property
+    def whole(self) -> bool:
+        """Whether every entry could be read."""
+        return not (self.skipped or self.broken)
+
     def covers(self, owner: str) -> bool:
         """Tell whether the owner's jobs were asked for at all."""
         return self.owners is None or owner in self.owners

@@ -326,3 +326,38 @@ async def test_the_host_of_a_job_that_is_to_end_is_known(service, cluster):
     cluster.jobs_there.clear()
     await finish(task)
     assert service.watch.hosts() is None
+
+
+class Odd(Cluster):
+    """A list with an entry of somebody that nobody can read, and a second witness that counts."""
+
+    asked = 0
+    lies = 0
+
+    async def jobs(self, _owners: frozenset[str] | None = None) -> JobTable:
+        """Return all jobs but one."""
+        return replace(await super().jobs(), skipped=1)
+
+    async def named(self, name: str) -> JobDetail | Absent:
+        """Count, and tell a lie where told to."""
+        self.asked += 1
+        if self.asked <= self.lies:
+            return Absent()
+        return await super().named(name)
+
+
+@pytest.mark.parametrize("cluster", [Odd()])
+async def test_an_entry_that_nobody_can_read_keeps_no_start_waiting(service, cluster):
+    """It may be anybody's, and stay for weeks: the second witness says twice that there is no such job."""
+    assert await asyncio.wait_for(service.ends.number(RECORD), 20) is None
+    assert cluster.asked == 2
+    assert service.reflector.table.asked_at > ASKED + SETTLED
+
+
+@pytest.mark.parametrize("cluster", [Odd()])
+async def test_the_entry_that_nobody_can_read_may_be_ours(service, cluster):
+    """The second witness knows it, if not at once."""
+    cluster.lies = 1
+    cluster.hidden = [Job(7, RECORD.job_name, "alice", JobState.parse("qw"), None, None, 1, ASKED, None, 0.5)]
+    found = await asyncio.wait_for(service.ends.number(RECORD), 20)
+    assert found.number == 7

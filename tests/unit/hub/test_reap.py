@@ -20,7 +20,7 @@ from sgehub.hub.orphans import Standing
 from sgehub.hub.reap import PATIENCE, Reaper, open_database
 from sgehub.hub.reap_report import Report, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Job, JobState, JobTable
+from sgehub.model.job import Absent, Job, JobDetail, JobState, JobTable
 
 START = 1_700_000_000.0
 TAG = "0123456789ab"
@@ -69,6 +69,12 @@ class Cluster:
         if self.witness_silent:
             raise NoAnswerError("Grid Engine does not answer.")
         return number not in self._alive()
+
+    async def named(self, name: str) -> JobDetail | Absent:
+        if self.witness_silent:
+            raise NoAnswerError("Grid Engine does not answer.")
+        found = [job for job in self._alive().values() if job.name == name]
+        return JobDetail(found[0].number, found[0].owner, name, None) if found else Absent()
 
     async def cancel(self, person: str, number: int) -> None:
         self.asked_to_delete.append((person, number))
@@ -290,11 +296,26 @@ async def test_a_start_whose_job_has_ended_is_no_orphan(cluster: Cluster, databa
 
 
 async def test_a_start_without_a_number_is_the_hubs_to_forget(cluster: Cluster, database: sa.Engine) -> None:
-    """There is no second witness for a name."""
+    """Reaping, which cannot know whether qsub is still under way, leaves it to the hub."""
     with Session(database) as session:
         Ledger(session).update(replace(RECORD, number=None, submitted=None))
     report = await ended(cluster, database)
     assert (report.status, len(ledger(database))) == (0, 1)
+
+
+async def test_a_name_that_the_list_hides_is_left_alone(cluster: Cluster, database: sa.Engine) -> None:
+    """Without a number nothing can be deleted, and what `qstat -j` knows is not gone."""
+    cluster.add()
+    cluster.hidden = True
+    with Session(database) as session:
+        Ledger(session).update(replace(RECORD, number=None, submitted=None))
+    (found,) = await reaper(cluster, database).look()
+    assert (found.standing, found.due) == (Standing.UNDECIDED, False)
+    cluster.witness_silent = True
+    (found,) = await reaper(cluster, database).look()
+    assert "Nobody confirms" in found.why
+    await ended(cluster, database)
+    assert (cluster.asked_to_delete, len(ledger(database))) == ([], 1)
 
 
 async def test_not_knowing_is_not_none(cluster: Cluster, database: sa.Engine) -> None:
