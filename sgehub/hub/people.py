@@ -34,13 +34,23 @@ class _Groups:
 
 
 def account_of(person: str) -> pwd.struct_passwd:
-    """Return a person's account. Raises AccountError where there is none."""
+    """Return a person's account. Raises AccountError where there is none, or one that is spelt otherwise.
+
+    Directories may find an account whatever its case; Grid Engine names a job's owner as the account is spelt.
+    """
     try:
-        return pwd.getpwnam(names.check_user(person))
+        account = pwd.getpwnam(names.check_user(person))
     except (KeyError, ValueError):
         raise AccountError(
             f"There is no account {person!r} on this machine, so that no job can be submitted for it."
         ) from None
+    if account.pw_name != person:
+        raise AccountError(
+            f"The account of {person!r} is spelt {account.pw_name!r}, so that the hub could not tell whose its"
+            " jobs are: have an administrator set"
+            f" c.Authenticator.username_map = {{{person!r}: {account.pw_name!r}}}, then log in again."
+        )
+    return account
 
 
 def groups_of(person: str) -> frozenset[str] | None:

@@ -107,6 +107,16 @@ def test_a_person_without_an_account_is_told_so(nobody):
         account_of(nobody)
 
 
+def test_an_account_that_is_spelt_otherwise_is_refused_with_what_to_do(monkeypatch):
+    """A directory finds "alice" though the account is "Alice", to whom the jobs would belong."""
+    own = pwd.getpwuid(os.getuid())
+    found = pwd.struct_passwd(("Alice", *own[1:]))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: found)
+    with pytest.raises(AccountError, match=r"username_map = \{'alice': 'Alice'\}"):
+        account_of("alice")
+    assert account_of("Alice") == found
+
+
 @pytest.mark.parametrize("said", [None, frozenset({"users", "4711"})])
 async def test_a_directory_that_fails_allows_nobody_more(said):
     """Groups that were known hold on: rules only narrow, and a group that is missing would widen."""
