@@ -51,6 +51,10 @@ class NoAnswerError(ClusterError):
     """
 
 
+class JobRenamedError(NoAnswerError):
+    """Grid Engine has a job under our job's number that may be ours, but under another name or owner."""
+
+
 class SubmissionRefusedError(ClusterError):
     """Grid Engine answered, and refused the job. The message is qsub's own sentence."""
 

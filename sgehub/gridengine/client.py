@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sgehub.errors import NoAnswerError
+from sgehub.errors import JobRenamedError, NoAnswerError
 from sgehub.gridengine import argv
 from sgehub.gridengine.helper import Helper
 from sgehub.gridengine.parse_qacct import parse_accounting
@@ -133,11 +133,14 @@ class GridEngine:
         records = parse_accounting(await self._ask(argv.qacct(self.settings.bin, number)))
         return last_run(records, number, owner=owner, name=name, submitted_after=submitted_after)
 
-    async def confirm_absent(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
+    async def confirm_absent(
+        self, number: int, *, owner: str, name: str, submitted_after: float, submission_time: float | None = None
+    ) -> bool:
         """Call the second witness on a job that a table lacks: True only if the job is gone for certain.
 
         `qstat -j` is asked first, since it sees jobs that lists may hide; where it does not answer, an
-        accounting record of an end that is final will do. NoAnswerError if neither answers.
+        accounting record of an end that is final will do. NoAnswerError if neither answers, JobRenamedError if
+        the job may be there under another name or owner. `submission_time` is Grid Engine's, if it is known.
         """
         try:
             detail = await self.detail(number)
@@ -146,7 +149,19 @@ class GridEngine:
             if record is not None and record.final:
                 return True
             raise
-        return isinstance(detail, Absent) or (detail.owner, detail.name) != (owner, name)
+        if isinstance(detail, Absent):
+            return True
+        ours = detail.is_of(
+            owner=owner, name=name, submitted_after=submitted_after, submission_time=submission_time
+        )
+        if ours is None:
+            raise JobRenamedError(
+                f"Grid Engine has job {number} as {detail.name} of {detail.owner}, but the hub has submitted it as"
+                f" {name} of {owner}: it counts neither as running nor as gone. Give it its name back (qalter -N"
+                f" {name} {number}), and let no JSV and no alias change name or owner of jobs named"
+                f" {JOB_PREFIX}*."
+            )
+        return not ours
 
     async def hosts(self, complexes: Sequence[str] = ()) -> tuple[Host, ...]:
         """Return the execution hosts with their queues and the free amounts of `complexes`."""

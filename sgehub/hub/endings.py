@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sgehub.errors import ClusterError, NoAnswerError, SgehubError
 from sgehub.hub.ledger import Entry, Fate
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, JobDetail, Phase
+from sgehub.model.job import Absent, Job, JobDetail, Phase, same_moment
 
 if TYPE_CHECKING:
     from sgehub.hub.service import ClusterService
@@ -172,7 +172,8 @@ class Endings:
             table = await service.reflector.next_table(after, everybody=True)
             job = table.by_name(record.job_name, owner=record.person)
             if job is not None:
-                return record.answered(job.number, _submitted(record, job.submitted, table.asked_at))
+                found = record.answered(job.number, _submitted(record, job.submitted, table.asked_at))
+                return found.seen(job.submitted)
             if after <= settled:
                 missing = None
             elif missing is None:
@@ -224,9 +225,19 @@ class Endings:
             self._note_lost_host(record)
 
     async def _is_hidden(self, record: SessionRecord) -> bool:
-        """Tell whether Grid Engine knows the job under its number and name, though the list does not show it."""
-        named = await self._named(record)
-        return isinstance(named, JobDetail) and named.number == record.number
+        """Tell whether Grid Engine knows the job, though the list does not show it.
+
+        Under its number it is ours if it has our name, or, renamed, was submitted at the very second.
+        """
+        try:
+            found = await self._service.engine.detail(record.number or 0)
+        except ClusterError as error:
+            self._service.log.warning("Nobody says whether %s is still there: %s", _words(record), error)
+            return False
+        if isinstance(found, Absent):
+            return False
+        ours = (found.owner, found.name) == (record.person, record.job_name)
+        return ours or same_moment(found.submitted, record.submission_time)
 
     async def _ask(self, record: SessionRecord) -> bool:
         number = record.number or 0

@@ -139,6 +139,9 @@ class Following(Gate):
     def note_job(self, record: SessionRecord, job: Job) -> None:
         """Keep what the table shows of the job; doing so again changes nothing."""
         phase = job.state.phase
+        before, record = record, record.seen(job.submitted)
+        if record is not before:
+            self.take(before, record)
         if self._submission is not None:  # by this hub: the clock of the one before may have been another
             self.service.compare_clocks(record.asked, job)
         if another_run(record, job) or self._ran_unseen(record, job):

@@ -41,7 +41,9 @@ class Cluster(Protocol):
     async def jobs(self) -> JobTable:
         """Return all jobs."""
 
-    async def confirm_absent(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
+    async def confirm_absent(
+        self, number: int, *, owner: str, name: str, submitted_after: float, submission_time: float | None = None
+    ) -> bool:
         """Call the second witness."""
 
     async def named(self, name: str) -> JobDetail | Absent:
@@ -129,6 +131,7 @@ class Reaper:
             owner=record.person,
             name=record.job_name,
             submitted_after=record.asked if record.submitted is None else record.submitted,
+            submission_time=record.submission_time,
         )
 
     async def end(self, findings: Iterable[Finding]) -> tuple[Result, ...]:

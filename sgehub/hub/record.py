@@ -22,7 +22,8 @@ class SessionRecord:
     `token_id` is the id of the hub's API token record that this start was given: people can make tokens with
     the same scopes, never the same record; `token_made` is when. `host` and `run_started` (Grid Engine's clock)
     name the run that the job is in, as far as the table has shown it; `port` is what that run has reported;
-    `queued` is since when it waits, if it is not the first.
+    `queued` is since when it waits, if it is not the first. `submission_time` is when Grid Engine says (its
+    clock) that the job was submitted, once that was seen: with the number it is the job, whatever its name.
     `patience` (seconds) is how long the job may wait in its queue, `runtime` (seconds) and `memory` (bytes) are
     what was asked for.
     """
@@ -42,6 +43,7 @@ class SessionRecord:
     patience: float = DEFAULT_PATIENCE
     runtime: int | None = None
     memory: int | None = None
+    submission_time: float | None = None
 
     @property
     def job_name(self) -> str:
@@ -74,6 +76,11 @@ class SessionRecord:
     def answered(self, number: int, now: float) -> SessionRecord:
         """Return the record with the number that qsub gave, at `now`."""
         return replace(self, number=number, submitted=now)
+
+    def seen(self, submission_time: float | None) -> SessionRecord:
+        """Return the record with Grid Engine's time of the submission, if it is shown; the first one stays."""
+        known = submission_time is None or self.submission_time is not None
+        return self if known else replace(self, submission_time=submission_time)
 
     def by_clock(self, now: float) -> SessionRecord:
         """Return the record for a hub whose clock shows `now`: what was done before it began lies in the past."""

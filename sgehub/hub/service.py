@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from sgehub.errors import ClusterError, SgehubError
+from sgehub.errors import ClusterError, JobRenamedError, SgehubError
 from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
@@ -93,7 +93,7 @@ class ClusterService(Background):
         self.ends = Endings(self)
         self.matching = Matching(self, read)
         self.reload: Reload | None = None
-        self._hidden: set[str] = set()
+        self._hidden: dict[str, str] = {}  # why no list shows a job that is there, by tag
         self._clock_compared = False
         metrics.watch(self)
 
@@ -206,15 +206,19 @@ class ClusterService(Background):
             record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
         )
         if isinstance(found, Job):
-            self._hidden.discard(record.tag)
+            self._hidden.pop(record.tag, None)
         return found
 
     def find(self, record: SessionRecord) -> Job | Absent | Unknown:
         """Look a session's job up; one that Grid Engine hides from the hub's account is not absent."""
         found = self.look(record)
         if isinstance(found, Absent) and record.tag in self._hidden:
-            return Unknown(f"Grid Engine knows job {record.number}, but does not list it for the hub's account.")
+            return Unknown(self._hidden[record.tag])
         return found
+
+    def why_hidden(self, record: SessionRecord) -> str:
+        """Say why no list shows a session's job although Grid Engine has it; "" where that is not so."""
+        return self._hidden.get(record.tag, "")
 
     async def gone(self, record: SessionRecord) -> bool:
         """Tell whether both witnesses say that the job has ended; no answer is no witness. Never raises."""
@@ -222,22 +226,35 @@ class ClusterService(Background):
             return False
         try:
             gone = await self.engine.confirm_absent(
-                record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
+                record.number,
+                owner=record.person,
+                name=record.job_name,
+                submitted_after=record.submitted,
+                submission_time=record.submission_time,
             )
+        except JobRenamedError as error:
+            self._hide(record, str(error), str(error))
+            return False
         except ClusterError as error:
             self.log.warning("Job %s is not in the table, but nobody confirms its end: %s", record.number, error)
             return False
         if gone:
-            self._hidden.discard(record.tag)
-        elif record.tag not in self._hidden:
-            self._hidden.add(record.tag)
-            self.log.error(
-                "Grid Engine knows job %s of %s, but hides it from the list that the hub's account gets. Make "
-                "that account an operator (qconf -ao): until then the hub is blind for jobs that wait.",
-                record.number,
-                record.person,
+            self._hidden.pop(record.tag, None)
+        else:
+            self._hide(
+                record,
+                f"Grid Engine knows job {record.number}, but does not list it for the hub's account.",
+                f"Grid Engine knows job {record.number} of {record.person}, but hides it from the list that the "
+                "hub's account gets. Make that account an operator (qconf -ao): until then the hub is blind for "
+                "jobs that wait.",
             )
         return gone
+
+    def _hide(self, record: SessionRecord, why: str, advice: str) -> None:
+        """Keep why no list shows a job, and give the advice in the log, once."""
+        if self._hidden.get(record.tag) != why:
+            self._hidden[record.tag] = why
+            self.log.error("%s", advice)
 
     def ahead_of(self, job: Job) -> int | None:
         """Return how many waiting jobs stand before this one; None if not everybody's jobs are known."""

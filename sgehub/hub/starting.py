@@ -20,12 +20,13 @@ from sgehub.hub.record import SessionRecord
 from sgehub.hub.refusals import StartFailed
 from sgehub.hub.surroundings import job_script
 from sgehub.model import names
-from sgehub.model.job import Absent, Accounting, Job, Phase, Unknown, why_it_ended
+from sgehub.model.job import Absent, Accounting, Job, Phase, Unknown
 from sgehub.model.jobspec import JobSpec, resolve
 from sgehub.model.judging import fitting_queues
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import ResourceRequest
 from sgehub.model.units import Duration
+from sgehub.model.whyended import why_it_ended
 from sgehub.script import render_batch_script, render_job_script
 
 if TYPE_CHECKING:

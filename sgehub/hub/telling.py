@@ -59,7 +59,8 @@ def describe(spawner: SGESpawner) -> tuple[int, str]:
         return _job(spawner, found)
     if isinstance(found, Absent):
         return 90, f"Job {record.number} is not in Grid Engine's list any more. Looking for the reason."
-    return 10, f"Grid Engine has taken the request as job {record.number}."
+    hidden = spawner.service.why_hidden(record)
+    return 10, hidden or f"Grid Engine has taken the request as job {record.number}."
 
 
 def _before_the_job(spawner: SGESpawner, outage: str) -> tuple[int, str]:

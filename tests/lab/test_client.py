@@ -18,8 +18,9 @@ from sgehub.gridengine.client import ClusterSettings, GridEngine, Submission
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.gridengine.runner import Completed, Runner
-from sgehub.model.job import Absent, Job, JobDetail, Phase, Unknown, why_it_ended
+from sgehub.model.job import Absent, Job, JobDetail, Phase, Unknown
 from sgehub.model.jobspec import JobSpec
+from sgehub.model.whyended import why_it_ended
 
 if TYPE_CHECKING:
     from sgehub.lab.cluster import Lab

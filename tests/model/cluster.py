@@ -17,6 +17,7 @@ from sgehub.errors import ClusterError, NoAnswerError, SubmissionRefusedError
 from sgehub.gridengine.client import Submission
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.model.job import Absent, Accounting, Job, JobDetail, JobState, JobTable
+from sgehub.model.names import JOB_PREFIX
 from tests.model.loop import Clock
 from tests.model.session import Session
 
@@ -24,6 +25,8 @@ HOSTS: Final = ("node01", "node02", "node03")
 LATENCY: Final = 0.05  # seconds from a call to its effect, and again to its answer
 DISPATCH: Final = 1.5  # seconds until the scheduler sends a job to a host that has room
 LINGER: Final = 60.0  # seconds after which the number of a job that ended may be given to another one
+# Seconds by which that other one is younger: numbers come again after weeks, which no history waits for.
+WEEKS: Final = 14 * 86400.0
 
 
 @dataclass(eq=False)
@@ -218,7 +221,8 @@ class Cluster:
     def stranger(self, owner: str, name: str) -> None:
         """Queue a job that is none of ours."""
         number = self._new_number()
-        self.jobs[number] = Live(number, owner, name, self.clock.epoch())
+        later = WEEKS if number < self._number else 0.0
+        self.jobs[number] = Live(number, owner, name, self.clock.epoch() + later)
 
     def cancel(self, person: str, number: int) -> Deletion:
         """Delete a job as `person`: qdel."""
@@ -245,7 +249,9 @@ class Cluster:
         jobs = {
             job.number: job.value()
             for job in self.jobs.values()
-            if (owners is None or job.owner in owners) and not (self.blind and job.waiting)
+            if (owners is None or job.owner in owners)
+            and not (self.blind and job.waiting)
+            and job.name.startswith(JOB_PREFIX)
         }
         more: dict[str, Any] = {"owners": None if owners is None else frozenset(owners)}
         if fault == "skipped" and jobs:
@@ -349,6 +355,11 @@ class Cluster:
             job.letters = "Eqw"
             self.observer.in_error(job)
 
+    def rename(self, job: Live) -> None:
+        """Let a job's person give it another name, or its own one back: qalter -N."""
+        own = job.submission.options[job.submission.options.index("-N") + 1] if job.submission else job.name
+        job.name = "mine" if job.name == own else own
+
     def suspend(self, job: Live) -> None:
         """Suspend a running job, or resume it: qmod -sj, -usj."""
         if "r" in job.letters:
@@ -399,7 +410,7 @@ class Cluster:
         self._gone(job, 0)
         if self._freed and self._freed[-1][1] == job.number:
             self._freed.pop()
-        self.jobs[job.number] = Live(job.number, owner, "analysis", self.clock.epoch())
+        self.jobs[job.number] = Live(job.number, owner, "analysis", self.clock.epoch() + WEEKS)
 
     def alive(self, job: Live) -> bool:
         """Tell whether the job's host runs, so that its processes do."""

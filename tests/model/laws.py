@@ -149,6 +149,8 @@ def calm(world: World) -> None:
             cluster.hold(job)
         if "s" in job.letters:
             cluster.suspend(job)
+        if job.submission is not None and job.name == "mine":
+            cluster.rename(job)
     cluster.set_room(room=True)
     until = world.clock.now + CALM
     while True:

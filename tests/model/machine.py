@@ -48,6 +48,7 @@ EVENTS = {
     "hold": lambda cluster, job: cluster.hold(job),
     "error": lambda cluster, job: cluster.break_start(job),
     "suspend": lambda cluster, job: cluster.suspend(job),
+    "rename": lambda cluster, job: cluster.rename(job),
     "rerun": lambda cluster, job: cluster.rerun(job),
     "rerun told": lambda cluster, job: cluster.rerun(job, told=True),
     "exit": lambda cluster, job: cluster.exit(job, 0),

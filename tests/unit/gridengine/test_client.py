@@ -12,6 +12,7 @@ import pytest
 from sgehub.errors import (
     AccountError,
     ClusterError,
+    JobRenamedError,
     NoAnswerError,
     SgehubError,
     SiteConfigurationError,
@@ -191,6 +192,22 @@ async def test_the_second_witness_is_qstat(cluster: Cluster) -> None:
     assert not await cluster.engine.confirm_absent(69, owner="alice", name="run1", submitted_after=1.0)
     assert await cluster.engine.confirm_absent(69, owner="bob", name="run1", submitted_after=1.0)
     assert await cluster.engine.confirm_absent(69, owner="alice", name="sgehub-x", submitted_after=1.0)
+
+
+async def test_a_renamed_job_is_not_gone(cluster: Cluster) -> None:
+    """qalter, a JSV or another spelling of its owner: the same number, submitted at the same time, is the job."""
+    answer_of(cluster, "qstat", "sge-8.1.9", "j.RUN.qstat-j.xml")
+    detail = await cluster.engine.detail(69)
+    assert isinstance(detail, JobDetail)
+    shown = detail.submitted
+    assert shown is not None
+    for owner, name in (("Alice", "run1"), ("alice", "sgehub-0123456789ab")):
+        ours = {"owner": owner, "name": name}
+        for known in ({"submitted_after": shown + 40}, {"submitted_after": 1.0, "submission_time": shown + 0.4}):
+            with pytest.raises(JobRenamedError, match=rf"as run1 of alice, .*\(qalter -N {name} 69\)"):
+                await cluster.engine.confirm_absent(69, **ours, **known)
+        other = {"submitted_after": shown + 40, "submission_time": shown - 30}
+        assert await cluster.engine.confirm_absent(69, **ours, **other), "a number that was used again"
 
 
 @pytest.mark.parametrize(

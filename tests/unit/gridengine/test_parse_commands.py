@@ -13,7 +13,8 @@ from sgehub.gridengine.parse_qhost import Host, QueueInstance, read_hosts, silen
 from sgehub.gridengine.parse_qsub import parse_submission, parse_verification
 from sgehub.gridengine.parse_xml import at_once
 from sgehub.gridengine.runner import Completed
-from sgehub.model.job import Accounting, why_it_ended
+from sgehub.model.job import Accounting
+from sgehub.model.whyended import why_it_ended
 from tests.unit.gridengine.captured import captured
 
 # qsub

@@ -11,7 +11,8 @@ import pytest
 from sgehub.errors import Violation
 from sgehub.hub import form
 from sgehub.hub.ended import ANNOUNCED, Ended, with_report
-from sgehub.model.job import Accounting, why_it_ended
+from sgehub.model.job import Accounting
+from sgehub.model.whyended import why_it_ended
 from tests.unit.hub.html import Page
 from tests.unit.model.site import site
 

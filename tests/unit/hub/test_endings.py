@@ -13,14 +13,16 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from sgehub.errors import NoAnswerError, SubmissionRefusedError
+from sgehub.errors import NoAnswerError, SgehubError, SubmissionRefusedError
+from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.hub.endings import SETTLED
 from sgehub.hub.ledger import Fate, Ledger
 from sgehub.hub.metrics import Metrics
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.service import ClusterService
-from sgehub.model.job import Absent, Job, JobDetail, JobState, JobTable
+from sgehub.model.job import CLOCK_SKEW, Absent, Job, JobDetail, JobState, JobTable, Unknown
+from sgehub.model.names import JOB_PREFIX
 from tests.unit.model.site import site
 
 ASKED = 1000.0
@@ -41,14 +43,17 @@ class Cluster:
         self.discarded: list[str] = []
         self._now = itertools.count(ASKED + 10, 5)
 
-    def add(self, number: int, name: str = RECORD.job_name, owner: str = "alice") -> None:
+    def add(
+        self, number: int, name: str = RECORD.job_name, owner: str = "alice", submitted: float = ASKED
+    ) -> None:
         """Put a job into the cluster."""
         state = JobState.parse("qw")
-        self.jobs_there[number] = Job(number, name, owner, state, None, None, 1, ASKED, None, 0.5)
+        self.jobs_there[number] = Job(number, name, owner, state, None, None, 1, submitted, None, 0.5)
 
     async def jobs(self, _owners: frozenset[str] | None = None) -> JobTable:
-        """Return all jobs; time passes."""
-        return JobTable(asked_at=float(next(self._now)), jobs=dict(self.jobs_there))
+        """Return all jobs of our kind; time passes."""
+        ours = {number: job for number, job in self.jobs_there.items() if job.name.startswith(JOB_PREFIX)}
+        return JobTable(asked_at=float(next(self._now)), jobs=ours)
 
     async def cancel(self, person: str, number: int) -> None:
         """Delete a job, or do not."""
@@ -57,16 +62,21 @@ class Cluster:
         self.deleted.append((person, number))
         self.jobs_there.pop(number, None)
 
-    async def confirm_absent(self, number: int, *, owner: str, name: str, **_: object) -> bool:
-        """Give the second witness's word."""
-        if self.silent:
-            raise NoAnswerError("silent")
-        job = self.jobs_there.get(number)
-        return job is None or (job.owner, job.name) != (owner, name)
+    confirm_absent = GridEngine.confirm_absent
+
+    async def accounting(self, _number: int, **_: object) -> None:
+        """Know nothing."""
 
     async def silent_hosts(self) -> frozenset[str]:
         """Every host reports."""
         return frozenset()
+
+    async def detail(self, number: int) -> JobDetail | Absent:
+        """Tell of the job with that number, also of one that the list hides."""
+        if self.silent:
+            raise NoAnswerError("silent")
+        found = [job for job in (*self.jobs_there.values(), *self.hidden) if job.number == number]
+        return JobDetail(number, found[0].owner, found[0].name, found[0].submitted) if found else Absent()
 
     async def named(self, name: str) -> JobDetail | Absent:
         """Tell of the job with that name, also of one that the list hides."""
@@ -155,13 +165,48 @@ async def test_wishes_of_a_hub_before_this_one_are_taken_up(service, cluster, le
 
 async def test_a_number_that_was_reused_meanwhile_is_not_deleted(service, cluster, ledger):
     """The job ended while no hub ran, and its number went to another job of the same person."""
-    cluster.add(7, name="analysis")
+    cluster.add(7, name="analysis", submitted=ASKED + 2 * CLOCK_SKEW)
     service.began = ASKED + 5
     ledger.mark(RECORD.answered(7, ASKED), Fate.END, WHY, ASKED)
     service.ends.resume()
     await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
     assert cluster.deleted == []
     assert ledger.entries() == ()
+
+
+async def test_a_job_that_was_renamed_is_deleted_all_the_same(service, cluster):
+    """`qalter -N` hides it from every list; number and second of the submission are enough to know it."""
+    cluster.add(7, name="mine")
+    service.began = ASKED + 5
+    await finish(service.ends.end(RECORD.answered(7, ASKED).seen(ASKED), "", WHY))
+    assert cluster.deleted == [("alice", 7)]
+
+
+async def test_a_job_that_may_be_ours_is_neither_deleted_nor_forgotten(service, cluster, ledger):
+    """Nobody has seen when Grid Engine took it up: the wish stays until the job is gone, or has its name again."""
+    cluster.add(7, name="mine")
+    service.began = ASKED + 5
+    ending = service.ends.end(RECORD.answered(7, ASKED), "", WHY)
+    await asyncio.wait([ending], timeout=3.0)
+    assert cluster.deleted == []
+    assert ledger.entries()
+    cluster.jobs_there.clear()
+    await finish(ending)
+    assert ledger.entries() == ()
+
+
+async def test_a_renamed_job_lives_and_its_person_and_the_log_learn_what_to_do(service, cluster, caplog):
+    """It is not gone: the next Start would give the server a second job beside it. Said once."""
+    cluster.add(7, name="mine")
+    record = RECORD.answered(7, ASKED)
+    await service.reflector.next_table(0.0)
+    assert not await service.gone(record)
+    assert not await service.gone(record)
+    found = service.find(record)
+    assert isinstance(found, Unknown)
+    assert f"qalter -N {RECORD.job_name} 7" in found.reason
+    assert service.why_hidden(record) == found.reason
+    assert [line.getMessage() for line in caplog.records] == [found.reason]
 
 
 async def test_an_earlier_job_of_the_server_is_ended_before_another_one_may_start(service, cluster):

@@ -25,6 +25,18 @@ def test_a_later_versions_fields_are_passed_over():
     assert SessionRecord.from_state({**RECORD.as_state(), "new": 1}) == RECORD
 
 
+def test_a_record_of_an_earlier_version_still_loads():
+    """A hub that was upgraded keeps its sessions."""
+    state = {key: value for key, value in RECORD.as_state().items() if key != "submission_time"}
+    assert SessionRecord.from_state(state) == RECORD
+
+
+def test_grid_engines_time_of_the_submission_is_kept_once_it_was_seen():
+    """8.1.9 shows it only while the job waits."""
+    assert RECORD.seen(None) is RECORD
+    assert RECORD.seen(998.0).seen(None).seen(1234.0).submission_time == 998.0
+
+
 @pytest.mark.parametrize("state", [None, {}, [], "x", {"tag": "0123456789ab"}])
 def test_what_is_no_record_is_none(state):
     """Half a record is no session that could be polled or deleted by guess."""

@@ -13,14 +13,15 @@ from sgehub.model.job import (
     Absent,
     Accounting,
     Job,
+    JobDetail,
     JobState,
     JobTable,
     Phase,
     Unknown,
     last_run,
     place,
-    why_it_ended,
 )
+from sgehub.model.whyended import why_it_ended
 
 KNOWN = "dESThRqrstwxz"
 JOB = Job(7, "sgehub-0123456789ab", "alice", JobState.parse("r"), "long.q", "node01", 1, None, 100.0, 0.5)
@@ -181,6 +182,23 @@ def test_a_job_is_healed_by_its_name_only_for_its_owner() -> None:
 
 
 # Records
+
+
+@pytest.mark.parametrize(
+    ("detail", "known", "expected"),
+    [
+        (JobDetail(7, "alice", "sgehub-0123456789ab", 10**7), 100.0, True),  # as it was submitted
+        (JobDetail(7, "alice", "mine", 100.0), 100.4, None),  # renamed: answers round in their own ways
+        (JobDetail(7, "Alice", "sgehub-0123456789ab", 100.0), 100.0, None),
+        (JobDetail(7, "alice", "mine", 130.0), 100.0, False),  # the number was given to another job
+        (JobDetail(7, "alice", "mine", 130.0), None, None),
+        (JobDetail(7, "alice", "mine", None), 100.0, None),
+        (JobDetail(7, "alice", "mine", 101.0 + CLOCK_SKEW), None, False),
+    ],
+)
+def test_another_name_alone_makes_no_other_job(detail: JobDetail, known: float | None, expected: bool) -> None:  # noqa: FBT001 - a row of the table
+    """Names change; a number comes again, but not with the same time of submission."""
+    assert detail.is_of(**MINE, submission_time=known) is expected
 
 
 def test_the_last_run_counts() -> None:
