@@ -24,6 +24,7 @@ class SessionRecord:
     name the run that the job is in, as far as the table has shown it; `port` is what that run has reported;
     `queued` is since when it waits, if it is not the first. `submission_time` is when Grid Engine says (its
     clock) that the job was submitted, once that was seen: with the number it is the job, whatever its name.
+    `launch_owed` tells that another run of the job still waits for its launch file.
     `patience` (seconds) is how long the job may wait in its queue, `runtime` (seconds) and `memory` (bytes) are
     what was asked for.
     """
@@ -44,6 +45,7 @@ class SessionRecord:
     runtime: int | None = None
     memory: int | None = None
     submission_time: float | None = None
+    launch_owed: bool = False
 
     @property
     def job_name(self) -> str:
@@ -97,8 +99,17 @@ class SessionRecord:
 
     def renewed(self, token_id: int, made: float, now: float) -> SessionRecord:
         """Return the record for another run of the job, of which nothing is known but its new token."""
-        anew = replace(self, host=None, port=None, run_started=None)
-        return replace(anew, token_id=token_id, token_made=made, queued=now)
+        anew = replace(self, host=None, port=None, run_started=None, queued=now)
+        return anew.with_token(token_id, made)
+
+    def with_token(self, token_id: int, made: float) -> SessionRecord:
+        """Return the record with a new token, which the session does not know yet."""
+        return replace(self, token_id=token_id, token_made=made, launch_owed=True)
+
+    @property
+    def lacks_launch(self) -> bool:
+        """Whether the session may still wait for its launch file: one that has reported its port has read it."""
+        return self.launch_owed and self.port is None
 
     def as_state(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""

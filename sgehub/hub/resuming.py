@@ -9,7 +9,9 @@ progress, cancellation and route; the question stays unanswered for ever.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timezone
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from sgehub.hub.spawner import SGESpawner
 
 SOON: Final = 3.0  # seconds in which a running session is adopted as it is
+# Seconds between tries to write a launch file for another run, which waits for it for 180; the last one repeats.
+OWED_PAUSES: Final = (2.0, 5.0, 10.0, 30.0)
 
 
 async def url(spawner: SGESpawner) -> str:
@@ -38,6 +42,8 @@ async def url(spawner: SGESpawner) -> str:
     record = spawner.record
     if record is not None and (past := record.by_clock(service.clock())) != record:
         spawner.take(record, past)  # the clock was set back meanwhile: every list would be too old for it
+    if record is not None and record.lacks_launch:
+        service.spawn(_replace_token(spawner, record))
     # As the start that it interrupts, a DELETE cancels this; anything else it could not stop.
     check = spawner._spawn_future = service.spawn(_adopted(spawner))  # noqa: SLF001 - JupyterHub's flags: see start_again
     await asyncio.wait([check], timeout=SOON)
@@ -180,23 +186,60 @@ async def renew(spawner: SGESpawner, record: SessionRecord, job: Job) -> None:
         record.person,
         job.state,
     )
-    fresh = _new_token(spawner, record)
-    spawner.take(record, fresh)
+    token, made = _new_token(spawner, record)
+    fresh = record.renewed(token, made, spawner.service.clock())
+    spawner.take(record, fresh)  # from now on the launch file is owed, also by the hub after this one
     spawner.heard, spawner.exit_code = False, None
     spawner.hang_up()
     if spawner.ready:
         start_again(spawner, served=True)
-    try:
-        await spawner.service.engine.rewrite_launch(
-            record.person, record.folder, record.tag, starting.launch(spawner, fresh)
-        )
-    except SgehubError as error:
-        spawner.log.error("Job %s of %s cannot start anew: %s", job.number, record.person, error)  # noqa: TRY400 - the sentence says it all
+    spawner.service.spawn(_write_launch(spawner, fresh))
     spawner.news.set()
 
 
-def _new_token(spawner: SGESpawner, record: SessionRecord) -> SessionRecord:
-    """Replace the token of a start, also as the secret by which its server logs people in."""
+async def _replace_token(spawner: SGESpawner, record: SessionRecord) -> None:
+    """Write the launch file that the hub before this one owed: with another token, whose secret ended with it."""
+    await spawner.service.people.learn(record.person)
+    now = spawner.current(record)
+    if spawner.is_present(record) and now.token_id == record.token_id and now.lacks_launch:
+        fresh = now.with_token(*_new_token(spawner, now))
+        spawner.take(now, fresh)
+        await _write_launch(spawner, fresh)
+
+
+async def _write_launch(spawner: SGESpawner, record: SessionRecord) -> None:
+    """Write the launch file of another run, again and again: the run waits for it for minutes, and then ends."""
+    service = spawner.service
+    for pause in chain(OWED_PAUSES, repeat(OWED_PAUSES[-1])):
+        now = spawner.current(record)
+        if not spawner.is_present(record) or now.token_id != record.token_id or service.ends.has(record.tag):
+            return  # it is over, or in yet another run
+        try:
+            if now.lacks_launch:
+                await service.engine.rewrite_launch(
+                    record.person, record.folder, record.tag, starting.launch(spawner, record)
+                )
+        except SgehubError as error:
+            if pause == OWED_PAUSES[0]:  # said once
+                spawner.log.error(  # noqa: TRY400 - the sentence says it all
+                    "Job %s of %s cannot start anew yet; its launch file is written again and again: %s",
+                    record.number,
+                    record.person,
+                    error,
+                )
+            await asyncio.sleep(pause)
+            continue
+        now = spawner.current(record)
+        if spawner.is_present(record) and now.token_id == record.token_id:
+            spawner.take(now, replace(now, launch_owed=False))
+        return
+
+
+def _new_token(spawner: SGESpawner, record: SessionRecord) -> tuple[int, float]:
+    """Replace the token of a start, also as the secret by which its server logs people in.
+
+    Returns the number of its record, and when it was made (epoch).
+    """
     user = spawner.user
     session = object_session(spawner.orm_spawner)
     if session is None:
@@ -219,5 +262,4 @@ def _new_token(spawner: SGESpawner, record: SessionRecord) -> SessionRecord:
             description=f"Server at {spawner.server.base_url}",
         )
     session.commit()
-    made = token.created.replace(tzinfo=timezone.utc).timestamp()
-    return record.renewed(token.id, made, spawner.service.clock())
+    return token.id, token.created.replace(tzinfo=timezone.utc).timestamp()

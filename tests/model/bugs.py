@@ -195,6 +195,19 @@ def a_lost_answer_means_no_job() -> list[Swap]:
     return [(Endings, "number", number)]
 
 
+def a_launch_file_is_written_once() -> list[Swap]:
+    """A launch file for another run that could not be written is nobody's business any more."""
+
+    async def write(spawner: SGESpawner, record: Any) -> None:
+        launch = starting.launch(spawner, record)
+        await spawner.service.engine.rewrite_launch(record.person, record.folder, record.tag, launch)
+
+    async def leave(_spawner: SGESpawner, _record: Any) -> None:
+        """Owe nothing to a hub before this one."""
+
+    return [(resuming, "_write_launch", write), (resuming, "_replace_token", leave)]
+
+
 BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
     bug.__name__: bug
     for bug in (
@@ -214,6 +227,7 @@ BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
         a_cancelled_start_deletes,
         an_old_record_overwrites_a_new_one,
         a_lost_answer_means_no_job,
+        a_launch_file_is_written_once,
     )
 }
 

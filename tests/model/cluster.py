@@ -124,6 +124,7 @@ class Cluster:
         self._reuse = False
         self._stuck: list[Call] = []
         self._deletions: list[Call] = []  # all that were ever on their way
+        self.disturbed = self.clock.now  # when it was last given a reason to answer late, or wrongly
 
     # Time
 
@@ -155,7 +156,9 @@ class Cluster:
         self.after(deadline, lambda: call.answer(NoAnswerError(f"{verb} did not answer within {deadline:.0f} s.")))
 
     def _reach(self, call: Call) -> None:
-        if self.qmaster == "down" or call.fault == "lost":
+        if call.fault == "crash instead":  # before anybody was asked
+            self.observer.kill_hub()
+        elif self.qmaster == "down" or call.fault == "lost":
             call.answer(NoAnswerError("unable to send message to qmaster"))
         elif self.qmaster == "hung":
             self._stuck.append(call)
@@ -181,14 +184,17 @@ class Cluster:
 
     def add_fault(self, verb: str, fault: str) -> None:
         """Let the next call of a verb go wrong, or the one after it."""
+        self.disturbed = self.clock.now
         self.faults.setdefault(verb, deque()).append(fault)
 
     def set_fault(self, verb: str, fault: str | None) -> None:
         """Let the very next call of a verb go wrong, or right."""
+        self.disturbed = self.clock.now
         self.faults[verb] = deque([fault] if fault else [])
 
     def set_qmaster(self, state: str) -> None:
         """Let the qmaster be "up", "down" or "hung"."""
+        self.disturbed = self.clock.now
         self.qmaster = state
         if state == "hung":
             return
@@ -359,6 +365,7 @@ class Cluster:
         """Let a job's person give it another name, or its own one back: qalter -N."""
         own = job.submission.options[job.submission.options.index("-N") + 1] if job.submission else job.name
         job.name = "mine" if job.name == own else own
+        self.disturbed = self.clock.now
 
     def suspend(self, job: Live) -> None:
         """Suspend a running job, or resume it: qmod -sj, -usj."""
@@ -468,6 +475,7 @@ class Cluster:
         if state == before or (before == "dead" and state == "cut"):
             return
         self.observer.host_changes(host)
+        self.disturbed = self.clock.now
         host.state = state
         host.silent_since = None if state == "up" else host.silent_since or self.clock.now
         for job in [job for job in self.jobs.values() if job.host == name]:

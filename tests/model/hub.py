@@ -226,6 +226,7 @@ class Hub:
         self.listening = False
         self.ended = False
         self.lines: list[Line] = []
+        self.born = world.clock.now
         with self.loop.running():
             self._make()
             self._boot_task = self.loop.create_task(self._boot())

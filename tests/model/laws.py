@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CALM: Final = (
     3 * 3600.0
 )  # seconds after which everything must have come to rest, once nothing disturbs it any more
+OWED: Final = 100.0  # seconds in which a hub that nothing disturbs writes the launch file of another run
 NOTICED: Final = 100.0  # seconds in which a hub notices a server that listens
 LOOKS: Final = 60.0  # seconds between looks whether it has
 
@@ -90,6 +91,16 @@ def nobody_drops_it(
 
 def _number(start: Start) -> int:
     return start.job.number if start.job is not None else 0
+
+
+def another_run_gets_its_launch(world: World, start: Start | None) -> None:
+    """Never the end of another run of a job only because the hub did not write its launch file."""
+    if start is None or start.reasons or world.hub is None or world.cluster.qmaster != "up":
+        return
+    if start.job is None or start.job.name == "mine" or world.lost(start.job):
+        return
+    if world.clock.now - max(world.hub.born, world.cluster.disturbed) >= OWED:
+        world.broken(f"another run of {start.key} ends because it got no launch file")
 
 
 def true_reason(world: World, key: tuple[str, str], reason: str, error: Exception) -> None:

@@ -31,7 +31,7 @@ OTHERS = {
     "detail": ["lost", "late", "slow"],
     "accounting": ["lost", "slow"],
     "silent_hosts": ["lost", "slow"],
-    "rewrite_launch": ["lost", "answer lost", "slow", "crash after"],
+    "rewrite_launch": ["lost", "answer lost", "slow", "crash after", "crash instead"],
 }
 OTHER = st.sampled_from([(verb, fault) for verb, faults in OTHERS.items() for fault in faults])
 CONDITIONS = {

@@ -59,6 +59,7 @@ class Session:
         if self.launch is None:  # another run: the hub may write the file anew in a moment
             self._waits += 1
             if self._waits > PATIENCE:
+                self._cluster.observer.launch_missed(self.job)
                 self._cluster.ended(self.job, 1)
             else:
                 self._cluster.after(1.0, self.begin)

@@ -90,6 +90,26 @@ def test_a_run_that_was_taken_for_the_one_before_is_reached_again():
         history.teardown()
 
 
+@pytest.mark.parametrize("fault", ["lost", "answer lost", "crash instead", "crash after"])
+def test_another_run_gets_its_launch_file_whatever_happens_to_the_first_try(fault):
+    """It stays owed until it is written, also by the hub after this one, with secrets that count."""
+    history = Histories()
+    try:
+        world = history.world
+        history.begin([("bin", "")], 8.0)
+        [start] = world.starts
+        assert start.ready
+        world.down = 2.0
+        world.cluster.add_fault("rewrite_launch", fault)
+        world.cluster.rerun(start.job)
+        history.wait(70.0)
+        assert world.serving(world.hub.spawner(*start.key).server.url) is start
+        assert not world.hub.spawner(*start.key).record.launch_owed
+        assert world.starts == [start]
+    finally:
+        history.teardown()
+
+
 def until(world: World, condition: Callable[[], bool], seconds: float = 100.0) -> None:
     """Let time pass until something is so."""
     end = world.clock.now + seconds

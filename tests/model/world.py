@@ -247,6 +247,10 @@ class World:
         if start is not None and not start.reasons:
             self.broken(f"the session of {start.key} was refused with {status} though nobody wanted its end")
 
+    def launch_missed(self, job: Live) -> None:
+        """Hear that another run of a job ends because the hub has written no launch file for it."""
+        laws.another_run_gets_its_launch(self, self.start_of(job))
+
     def job_over(self, job: Live) -> None:
         """Hear that a job has left the cluster."""
         self._excuse(job, "its job has ended")

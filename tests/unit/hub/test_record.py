@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
@@ -27,8 +28,18 @@ def test_a_later_versions_fields_are_passed_over():
 
 def test_a_record_of_an_earlier_version_still_loads():
     """A hub that was upgraded keeps its sessions."""
-    state = {key: value for key, value in RECORD.as_state().items() if key != "submission_time"}
+    new = ("submission_time", "launch_owed")
+    state = {key: value for key, value in RECORD.as_state().items() if key not in new}
     assert SessionRecord.from_state(state) == RECORD
+
+
+def test_another_run_is_owed_a_launch_file_until_it_reports():
+    """A session that has reported has read it, though nobody has heard that it was written."""
+    renewed = RECORD.renewed(8, 2000.0, 2001.0)
+    assert (renewed.token_id, renewed.token_made, renewed.queued) == (8, 2000.0, 2001.0)
+    assert renewed.lacks_launch
+    assert not replace(renewed, port=24000).lacks_launch
+    assert not RECORD.lacks_launch
 
 
 def test_grid_engines_time_of_the_submission_is_kept_once_it_was_seen():
