@@ -179,7 +179,7 @@ class Histories(RuleBasedStateMachine):
         job = self._job(index)
         for verb in ("detail", "accounting"):
             self.world.cluster.set_fault(verb, None if witnesses else "lost")
-        if job is not None:
+        if job is not None and (event != "rename" or self.world.is_known(job)):
             EVENTS[event](self.world.cluster, job)
         self._go_on(max(seconds, TOLD) if event == "rerun told" else seconds)
 

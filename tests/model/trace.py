@@ -22,7 +22,19 @@ from tests.model.world import World
 TOLD: Final = {
     World: ("start", "stop", "remove_user", "crash", "boot", "session_refused", "start_failed", "report_signal"),
     Cluster: (
-        *("set_qmaster", "submit", "cancel", "hold", "break_start", "suspend", "rerun", "exit", "kill", "delete"),
+        *(
+            "set_qmaster",
+            "submit",
+            "cancel",
+            "hold",
+            "break_start",
+            "suspend",
+            "rename",
+            "rerun",
+            "exit",
+            "kill",
+            "delete",
+        ),
         *(
             "replace",
             "set_host",

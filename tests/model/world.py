@@ -264,6 +264,13 @@ class World:
         """Return the start that a job belongs to."""
         return next((start for start in self.starts if start.job is job), None)
 
+    def is_known(self, job: Live) -> bool:
+        """Tell whether the hub knows a job by its number: until then only its name leads there."""
+        start = self.start_of(job)
+        spawner = self.hub.spawner(*start.key) if start is not None and self.hub is not None else None
+        record = None if spawner is None else spawner.record
+        return record is not None and record.number == job.number
+
     def lost(self, job: Live) -> bool:
         """Tell whether a job's host has been silent for so long that a new job may take its place."""
         host = self.cluster.hosts[job.host] if job.host else None
