@@ -40,6 +40,19 @@ OWNERS = "/etc/sgehub/trusted-owners"  # root's list of further accounts that ma
 WAITING = re.compile(r"^[^#\n]*-sync\s+y", re.MULTILINE)
 TAG = re.compile(r"[0-9a-f]{12}\Z")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# When qsub's exit status is no refusal: the qmaster may have queued the job before it, or the network, went away.
+# A test holds this together with what the hub makes of the same answer (answers.py, parse_qsub.py).
+SIGNALLED = 124  # exit statuses from here on: time-outs, and shells that tell of a signal
+TRANSPORT = re.compile(
+    r"commlib error|unable to send message to qmaster|unable to contact qmaster|got send error|got read error"
+    r"|got select error|cannot get configuration from qmaster|error reading answer list from qmaster"
+    r"|can't unpack gdi|failed receiving gdi|unable to sync state with remote execd",
+    re.IGNORECASE,
+)
+NUMBER = re.compile(
+    r"^\s*([0-9]{1,10}(\.[0-9]+-[0-9]+:[0-9]+)?\s*$|Your job(-array)? [0-9]{1,10}(\.[0-9:-]+)? \()", re.MULTILINE
+)
+WITHDRAWN = "could not be scheduled"  # -now y: submitted, and deleted again
 SETTINGS = ("SGE_ROOT", "SGE_CELL", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_ARCH", "SGE_CLUSTER_NAME")
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -611,11 +624,19 @@ class Person:
         return Folder(request["folder"], self.home, create=create)
 
 
-def submit(person: Person, request: "Request") -> "Request":
-    """Write the launch file and the empty log, run qsub; if qsub says no, remove both.
+def is_refusal(answer: "Request") -> bool:
+    """Tell whether qsub has said, with an exit status of its own, that there is no job."""
+    status, out, err = answer["exit"], answer["stdout"], answer["stderr"]
+    if not status or status >= SIGNALLED or TRANSPORT.search(err + out):
+        return False
+    return WITHDRAWN in err or not NUMBER.search(out)
 
-    Fields: cluster, folder, tag, options, script, launch, keep_logs (10). A qsub that did not end by itself
-    may have queued the job: then both files stay.
+
+def submit(person: Person, request: "Request") -> "Request":
+    """Write the launch file and the empty log, run qsub; if there is no job for certain, remove both.
+
+    Fields: cluster, folder, tag, options, script, launch, keep_logs (10). Where qsub may have queued the job both
+    files stay: the hub looks for the job, and discards its secrets once it is certain that there is none.
     """
     tag = request["tag"]
     _require_no_waiting(person.home)
@@ -627,11 +648,12 @@ def submit(person: Person, request: "Request") -> "Request":
         raise _bad("The tag {} has been used before.".format(tag)) from None
     except OSError as error:
         raise _disk_error(error, request["folder"], person.home) from None
-    answer: "Request" = {"exit": 1}
+    certain = True  # as long as qsub was not run
     try:
         answer = person.qsub(request)
+        certain = is_refusal(answer)
     finally:
-        if answer["exit"]:
+        if certain:
             folder.remove(tag + ".json", folder.run)
             folder.remove(tag + ".log", folder.log)
     return answer

@@ -13,8 +13,8 @@ from typing import Final
 from sgehub.errors import NoAnswerError
 from sgehub.gridengine.runner import Completed
 
-# What clients print when they did not get through to the qmaster, whatever their exit status.
-_TRANSPORT: Final = re.compile(
+# What clients print when they did not get through to the qmaster, whatever their exit status; asuser has the same.
+TRANSPORT: Final = re.compile(
     r"commlib error|unable to send message to qmaster|unable to contact qmaster|got send error|got read error"
     r"|got select error|cannot get configuration from qmaster|error reading answer list from qmaster"
     r"|can't unpack gdi|failed receiving gdi|unable to sync state with remote execd",
@@ -48,7 +48,7 @@ def plain(line: str) -> str:
 def is_transport_error(completed: Completed) -> bool:
     """Tell whether the command did not get through to the qmaster, or was ended before it could tell."""
     ended_by_signal = completed.exit < 0 or completed.exit >= 124  # noqa: PLR2004 - 124 and up: time-outs, shells
-    return ended_by_signal or _TRANSPORT.search(text_of(completed.stderr + completed.stdout)) is not None
+    return ended_by_signal or TRANSPORT.search(text_of(completed.stderr + completed.stdout)) is not None
 
 
 def no_answer(command: str, completed: Completed, why: str = "") -> NoAnswerError:

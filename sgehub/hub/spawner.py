@@ -149,6 +149,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             healed = await service.ends.number(record, service.clock())
             if healed is None or healed.number is None:
                 self._forget(record)
+                service.spawn(service.discard(record))  # kept for a job that might have come
                 raise NoAnswerError(f"No job was submitted, you can start again. {error}") from None
             number = healed.number
         except SgehubError:

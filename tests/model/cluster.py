@@ -115,6 +115,8 @@ class Cluster:
     mimic: bool = False  # somebody gives each of our jobs' names to a job of his own
     blind: bool = False  # the list hides waiting jobs from the hub's account, as OCS 9.2 does
 
+    discarded: set[str] = field(default_factory=set)  # the tags of launch files that were removed by the hub
+
     def __post_init__(self) -> None:
         self.hosts = {name: Host(name) for name in HOSTS}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -297,6 +299,11 @@ class Cluster:
         for job in self.jobs.values():
             if job.tag == tag:
                 job.launch = dict(launch)
+
+    def discard(self, tag: str) -> bool:
+        """Remove the launch file of a job that will not run."""
+        self.discarded.add(tag)
+        return True
 
     # What happens by itself, or by others
 

@@ -99,7 +99,7 @@ class Door(GridEngine):
 
     async def discard(self, person: str, folder: str, tag: str) -> bool:  # noqa: ARG002 - the real one's
         """Remove the launch file."""
-        return await self._call("discard", lambda: True, ACTING)
+        return await self._call("discard", lambda: self._cluster.discard(tag), ACTING)
 
     async def rewrite_launch(self, person: str, folder: str, tag: str, launch: Any, *_: Any) -> Any:  # noqa: ARG002 - the real one's
         """Write the launch file for another run."""

@@ -90,6 +90,18 @@ def test_a_run_that_was_taken_for_the_one_before_is_reached_again():
         history.teardown()
 
 
+def test_the_secrets_of_a_job_that_never_was_are_removed():
+    """Qsub did not say no: its launch file was kept until it was certain that there is no job."""
+    history = Histories()
+    try:
+        history.start(("bin", ""), "lost", 70.0)
+        [start] = history.world.starts
+        assert start.job is None
+        assert history.world.cluster.discarded == {start.tag}
+    finally:
+        history.teardown()
+
+
 @pytest.mark.parametrize("fault", ["lost", "answer lost", "crash instead", "crash after"])
 def test_another_run_gets_its_launch_file_whatever_happens_to_the_first_try(fault):
     """It stays owed until it is written, also by the hub after this one, with secrets that count."""

@@ -29,6 +29,11 @@ def note(name, text):
         file.write(text)
 if what == "refuse":
     sys.stderr.write("Unable to run job: no.\\n"); sys.exit(1)
+if what == "cut":
+    sys.stderr.write('error: commlib error: got read error (closing "head/qmaster/1")\\nUnable to run job: failed '
+                     "receiving gdi request.\\nExiting.\\n"); sys.exit(1)
+if what == "late":
+    print("7"); sys.exit(1)
 if what == "die":
     os.kill(os.getpid(), signal.SIGSEGV)
 if what == "flood":

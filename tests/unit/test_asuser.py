@@ -10,9 +10,14 @@ import time
 import pytest
 
 from sgehub import asuser
+from sgehub.errors import NoAnswerError, SubmissionRefusedError
+from sgehub.gridengine.answers import TRANSPORT
+from sgehub.gridengine.parse_qsub import parse_submission
+from sgehub.gridengine.runner import Completed
 
 from . import asuser_sandbox
 from .asuser_sandbox import ALICE, TAG, gone
+from .gridengine.captured import everything
 
 
 @pytest.fixture
@@ -53,17 +58,50 @@ def test_the_environment_is_made_anew(sandbox):
     }
 
 
-@pytest.mark.parametrize("name", ["refuse", "die", "hang", "early"])
+@pytest.mark.parametrize("name", ["refuse", "die", "hang", "early", "cut", "late"])
 def test_files_stay_unless_qsub_itself_said_no(sandbox, name):
-    """An exit code of qsub is certain; killed or timed out, it may have queued the job."""
+    """Killed, timed out or cut off from the qmaster, it may have queued the job, which needs both."""
     status, answer = sandbox.run(sandbox.request(name=name, deadline=1))
     assert status == 0
-    certain = name in ("refuse", "early")
-    assert answer["timeout"] is not certain
-    assert answer["exit"] == {"refuse": 1, "early": 0}.get(name)
+    assert answer["timeout"] is (name in ("die", "hang"))
+    assert answer["exit"] == {"refuse": 1, "early": 0, "cut": 1, "late": 1}.get(name)
     assert sandbox.files() == ([] if name == "refuse" else [f"{TAG}.json", f"{TAG}.log"])
     if name == "refuse":
         assert answer["stderr"] == "Unable to run job: no.\n"
+
+
+CAPTURED = [one.completed for one in everything() if one.program == "qsub"]
+ANSWERS = [
+    *((completed.exit, completed.stdout, completed.stderr) for completed in CAPTURED),
+    *((1, b"", f"error: {words}\n".encode()) for words in TRANSPORT.pattern.split("|")),
+    *((status, b"", b"Unable to run job: no.\n") for status in (1, 25, 123, 124, 137, 255)),
+    *(
+        (1, out, err)
+        for out in (b"7\n", b" 7.1-3:1 \n", b"7 of them\n", b'Your job 7 ("x") has been submitted\n',
+                    b'Your job-array 7.1-3:1 ("x")\n', b"warning\n7\n", b"12345678901\n", b"")
+        for err in (b"", b'Your "qsub" request could not be scheduled, try again later.\n')
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "out", "err"), ANSWERS)
+def test_the_helper_and_the_hub_call_the_same_answers_a_refusal(status, out, err):
+    """The hub looks for the job of any other answer, which could not start without its launch file."""
+    try:
+        parse_submission(Completed(status, out, err))
+        refused = False
+    except SubmissionRefusedError:
+        refused = True
+    except NoAnswerError:
+        refused = False
+    answer = {"exit": status, "stdout": out.decode(), "stderr": err.decode()}
+    assert asuser.is_refusal(answer) is refused
+
+
+def test_nobody_calls_an_outcome_that_is_not_known_a_refusal():
+    """A qsub that was ended has no exit status."""
+    assert not asuser.is_refusal({"exit": None, "stdout": "", "stderr": "Unable to run job: no.\n"})
+    assert asuser.TRANSPORT.pattern == TRANSPORT.pattern
 
 
 @pytest.mark.parametrize(("name", "least"), [("hang", 1.0), ("deaf", 1.4), ("flood", 1.0)])
