@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from sgehub.session.log import JobLog
@@ -21,6 +22,7 @@ from sgehub.session.signals import Wakeups, ignore_announcements
 
 END_SECONDS = 4.0  # for a clean end: an idle Jupyter server takes less than one
 _LOOK = 0.05
+_CROWDED = "no thread can be started on this host: you have reached your limit of processes there (ulimit -u)."
 _ORDERS = (99, 100)  # exit codes that make Grid Engine run a job again, or put it into error state; qsub(1)
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # as shells do
 
@@ -94,9 +96,16 @@ class Server:
         except OSError as error:
             raise _explain(error, command[0], environment) from None
         output = self._process.stdout
-        self._pump = None if output is None else log.pump(os.dup(output.fileno()))
-        if output is not None:
-            output.close()
+        self._pump: Thread | None = None
+        try:
+            if output is not None:
+                self._pump = log.pump(os.dup(output.fileno()))
+        except RuntimeError:
+            self.clear()  # nobody else knows of it yet
+            raise StartError(_CROWDED, 1) from None
+        finally:
+            if output is not None:
+                output.close()
 
     @property
     def pid(self) -> int:

@@ -56,9 +56,16 @@ class JobLog:
         return b"sgehub: the log had reached its limit; older lines were dropped.\n" + whole_lines
 
     def pump(self, source: int) -> threading.Thread:
-        """Copy everything from `source` in a thread of its own, until its end; closes it."""
+        """Copy everything from `source` in a thread of its own, until its end; closes it.
+
+        RuntimeError where the person may have no more threads on this host.
+        """
         thread = threading.Thread(target=self._copy, args=(source,), daemon=True, name="log")
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            os.close(source)
+            raise
         return thread
 
     def _copy(self, source: int) -> None:

@@ -178,14 +178,18 @@ class PortReport:
 def report_end(url: str, token: str, exit_code: int, seconds: float) -> bool:
     """Tell the hub that the server ends; return whether the hub has answered, after at most `seconds`.
 
-    In a thread, because no time-out of ours bounds a name server.
+    In a thread, because no time-out of ours bounds a name server; where the person may have no more threads on
+    this host, without one.
     """
     answered = threading.Event()
-    thread = threading.Thread(
-        target=_report_end, args=(url, token, exit_code, time.monotonic() + seconds, answered), daemon=True
-    )
-    thread.start()
-    thread.join(seconds)
+    call = (url, token, exit_code, time.monotonic() + seconds, answered)
+    thread = threading.Thread(target=_report_end, args=call, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        _report_end(*call)
+    else:
+        thread.join(seconds)
     return answered.is_set()
 
 

@@ -131,6 +131,39 @@ def test_a_killed_session_is_reported_and_its_server_ended(job, hub, number):
     assert not refused(int(job.notes("port")[0]))
 
 
+def test_an_end_is_told_without_a_thread_where_none_can_be_started(job, hub):
+    """The person's limit of processes on a host; the server ends in order, and is reported, all the same."""
+    job.start("listen", crowded=("end",))
+    until(lambda: hub.posts)
+    program_of(job).send_signal(signal.SIGUSR2)
+    assert job.end() == 0
+    assert hub.bodies("/end") == [{"exit_code": 128 + signal.SIGUSR2}]
+    assert job.notes("clean")
+    assert not alive(job.notes("pid")[0])
+    assert "Traceback" not in job.text()
+
+
+@pytest.mark.parametrize("crowded", [("report",), ("report", "end")])
+def test_a_session_that_fails_leaves_no_server_and_tells_the_hub(job, hub, crowded):
+    """An error that nobody foresaw ends the session program, not in silence and not alone."""
+    job.start("listen", crowded=crowded)
+    assert job.end() == 1
+    assert [(path, body) for path, _, body in hub.posts] == [("/end", {"exit_code": 1})]
+    assert not alive(job.notes("pid")[0])
+    assert not job.launch.exists()
+    assert "can't start new thread" in job.text()
+    assert "the session program has failed (exit code 1); ending the server." in job.text()
+
+
+def test_a_server_whose_output_nobody_can_read_is_ended(job, hub):
+    """It would stand still as soon as its pipe is full; the log says why it ends."""
+    job.start("listen", crowded=("log",))
+    assert job.end() == 1
+    assert hub.bodies("/end") == [{"exit_code": 1}]
+    assert not any(map(alive, job.notes("pid")))
+    assert "you have reached your limit of processes there" in job.text()
+
+
 def test_a_session_that_is_killed_before_its_server_listens_is_reported(job, hub):
     """The server that was starting is ended as well."""
     job.start("slow", "30")
