@@ -13,10 +13,11 @@ from typing import Any, Final
 from unittest import mock
 
 from sgehub.errors import ClusterError, NoAnswerError
-from sgehub.hub import resuming, starting
+from sgehub.hub import orphans, resuming, starting
 from sgehub.hub.endings import Endings
 from sgehub.hub.hosts import HostWatch
 from sgehub.hub.ledger import Ledger
+from sgehub.hub.reap import Reaper
 from sgehub.hub.service import ClusterService
 from sgehub.hub.spawner import SGESpawner
 from sgehub.model.job import Absent, JobTable
@@ -208,6 +209,20 @@ def a_launch_file_is_written_once() -> list[Swap]:
     return [(resuming, "_write_launch", write), (resuming, "_replace_token", leave)]
 
 
+def reap_asks_the_ledger_alone() -> list[Swap]:
+    """Whatever the ledger has is nobody's, also what a server holds."""
+    return [(orphans, "holders_of", lambda _servers: ({}, frozenset()))]
+
+
+def reap_believes_qdel() -> list[Swap]:
+    """A job that `sgehub reap` has called qdel for has ended."""
+
+    async def alive(_self: Reaper, _records: Any) -> dict[str, str]:
+        return {}
+
+    return [(Reaper, "_alive", alive)]
+
+
 BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
     bug.__name__: bug
     for bug in (
@@ -228,6 +243,8 @@ BUGS: Final[dict[str, Callable[[], list[Swap]]]] = {
         an_old_record_overwrites_a_new_one,
         a_lost_answer_means_no_job,
         a_launch_file_is_written_once,
+        reap_asks_the_ledger_alone,
+        reap_believes_qdel,
     )
 }
 

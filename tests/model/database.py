@@ -47,6 +47,41 @@ def add_user(db: Session, name: str) -> orm.User:
     return user
 
 
+class Aside:
+    """The one connection to the database as another process would have it: what is the hub's it leaves alone.
+
+    While the hub is in the middle of writing, the database is locked.
+    """
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+        self._writing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def commit(self) -> None:
+        """Commit what was written here."""
+        if self._writing:
+            self._raw.commit()
+        self._writing = False
+
+    def rollback(self) -> None:
+        """Take back what was written here."""
+        if self._writing:
+            self._raw.rollback()
+        self._writing = False
+
+    def before(self, *_: Any) -> None:
+        """Refuse a statement while the hub is writing."""
+        if self._raw.in_transaction and not self._writing:
+            raise sa.exc.OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+
+    def after(self, *_: Any) -> None:
+        """Know by whom a transaction was begun."""
+        self._writing = self._raw.in_transaction
+
+
 class Database:
     """The database and its prepared beginning."""
 
@@ -67,6 +102,12 @@ class Database:
         # Asked for once: giving a connection back to its pool rolls back what others have begun on it.
         self._raw: sqlite3.Connection = self.engine.raw_connection().driver_connection
         self._raw.rollback()
+        aside = Aside(self._raw)
+        self.aside = sa.create_engine(
+            "sqlite://", creator=lambda: aside, poolclass=StaticPool, pool_reset_on_return=None
+        )
+        sa.event.listen(self.aside, "before_cursor_execute", aside.before)
+        sa.event.listen(self.aside, "after_cursor_execute", aside.after)
         self._template = sqlite3.connect(":memory:")
         self._raw.backup(self._template)
         self._reader = sa.create_engine("sqlite://", poolclass=StaticPool)
@@ -117,6 +158,15 @@ class Database:
             "WHERE spawners.server_id IS NOT NULL"
         )
         return {(person, server) for person, server in rows}
+
+    def forget(self, person: str, server: str) -> bool:
+        """Remove a server's row as by hand; return whether there was one."""
+        removed = self._raw.execute(
+            "DELETE FROM spawners WHERE name = ? AND user_id = (SELECT id FROM users WHERE name = ?)",
+            (server, person),
+        )
+        self._raw.commit()
+        return removed.rowcount > 0
 
     def ledger(self) -> set[str]:
         """Return the tags in the ledger of starts."""

@@ -93,6 +93,13 @@ def _number(start: Start) -> int:
     return start.job.number if start.job is not None else 0
 
 
+def what_was_reaped_is_gone(world: World, tag: str, action: str) -> None:
+    """`sgehub reap` says of no job that lives that it has ended."""
+    for start in world.starts:
+        if start.tag == tag and start.lives:
+            world.broken(f"sgehub reap says of job {_number(start)} of {start.key}, which lives: {action}")
+
+
 def another_run_gets_its_launch(world: World, start: Start | None) -> None:
     """Never the end of another run of a job only because the hub did not write its launch file."""
     if start is None or start.reasons or world.hub is None or world.cluster.qmaster != "up":
@@ -146,6 +153,22 @@ def requests_are_understood(
 
 def calm(world: World) -> None:
     """Let everything answer and time pass, then check that nothing is lost and nothing is left over."""
+    _soothe(world)
+    until = world.clock.now + CALM
+    while True:
+        if world.orphaned:
+            world.reap()
+        world.pass_time(LOOKS)
+        look(world)
+        unrest = list(_unrest(world))
+        if not unrest:
+            return
+        if world.clock.now > until:
+            raise BrokenLaw("hours later:\n" + "\n".join(unrest))
+
+
+def _soothe(world: World) -> None:
+    """Let everything answer."""
     cluster = world.cluster
     cluster.faults.clear()
     cluster.blind = False
@@ -163,15 +186,6 @@ def calm(world: World) -> None:
         if job.submission is not None and job.name == "mine":
             cluster.rename(job)
     cluster.set_room(room=True)
-    until = world.clock.now + CALM
-    while True:
-        world.pass_time(LOOKS)
-        look(world)
-        unrest = list(_unrest(world))
-        if not unrest:
-            return
-        if world.clock.now > until:
-            raise BrokenLaw("hours later:\n" + "\n".join(unrest))
 
 
 def _unrest(world: World) -> Iterator[str]:

@@ -139,6 +139,22 @@ class Histories(RuleBasedStateMachine):
         """Kill the hub after so many callbacks of its loop, at whatever await that is."""
         self.world.down, self.world.fuse = down, callbacks
 
+    @precondition(lambda self: self.world.starts)
+    @rule(down=st.sampled_from([None, 2.0, 400.0]), forget=st.booleans(), index=INDEX, seconds=SECONDS)
+    def reap(self, down: float | None, forget: bool, index: int, seconds: float) -> None:  # noqa: FBT001 - hypothesis names it
+        """Let an administrator call `sgehub reap --end`, beside the hub or once that was killed.
+
+        Maybe a server was removed from the hub's database before, behind the hub's back.
+        """
+        world = self.world
+        if down is not None:
+            world.down = down
+            world.crash()
+            if forget and world.hub is None:
+                world.forget(world.starts[-1 - index % len(world.starts)])
+        world.reap()
+        self._go_on(seconds)
+
     # The cluster
 
     @rule(state=st.sampled_from(["up", "down", "hung"]), remembers=st.booleans(), seconds=SECONDS)

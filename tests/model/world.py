@@ -31,6 +31,7 @@ from tests.model.cluster import Cluster, Host, Live
 from tests.model.database import Database
 from tests.model.hub import LOST_AFTER, EndReport, Hub, PortReport
 from tests.model.loop import Clock
+from tests.model.reaping import Reaping
 from tests.model.session import Session
 
 SERVERS: Final = ("", "two")
@@ -86,6 +87,8 @@ class World:
         )  # people whose removal is not answered yet: it takes later starts along
         self.unanswered: set[str] = set()  # tags whose qsub gave no answer
         self.hub: Hub | None = None
+        self.reaping: Reaping | None = None
+        self.orphaned = False  # whether there may be jobs that only `sgehub reap` ends
         self.fuse: int | None = None  # callbacks until the hub is killed
         self.down = 1.0  # seconds that a killed hub stays away
         self._kill = False
@@ -117,6 +120,8 @@ class World:
     def __exit__(self, *_: object) -> None:
         if self.hub is not None:
             self.hub.kill()
+        if self.reaping is not None:
+            self.reaping.loop.drop()
         self._stack.close()
 
     def _token_hex(self, size: int = 32) -> str:
@@ -145,9 +150,10 @@ class World:
                 if ran:
                     self._burn()
                     continue
-            if self.cluster.happen():
+            if self._reap_on() or self.cluster.happen():
                 continue
-            due = [self.cluster.next_time(), hub.loop.next_time() if hub else None]
+            due = [self.cluster.next_time()]
+            due += [other.loop.next_time() for other in (hub, self.reaping) if other is not None]
             following = min((when for when in due if when is not None), default=until)
             if following > until:
                 self.clock.now = until
@@ -160,6 +166,17 @@ class World:
             if self.fuse < 0:
                 self.fuse = None
                 self._kill = True
+
+    def _reap_on(self) -> bool:
+        """Let `sgehub reap` do one thing that is due; return whether there was one."""
+        reaping = self.reaping
+        if reaping is None:
+            return False
+        if reaping.over:
+            reaping.loop.drop()
+            self.reaping = None
+            return False
+        return reaping.run_one()
 
     # The hub's lives
 
@@ -385,6 +402,19 @@ class World:
             answered(result)
 
         hub.request(hub.remove_user(person), removed)
+
+    def reap(self) -> None:
+        """Let an administrator call `sgehub reap --end`, one at a time."""
+        if self.reaping is None:
+            self.reaping = Reaping(self)
+
+    def forget(self, start: Start) -> None:
+        """Remove a server from the hub's database while no hub runs: its job is an orphan."""
+        if self.database.forget(*start.key):
+            self.orphaned = True
+            for one in self.starts:
+                if one.key == start.key:
+                    one.reasons.append("its server was removed")
 
     def _wish(self, person: str, server: str) -> list[Start]:
         """Note that what lives of a server may end from now on; return it."""
