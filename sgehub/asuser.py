@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST = 1 << 20  # bytes, of the request and of each output of a command
 MAX_TAIL = 1 << 16  # bytes of a log that are read
+BOOTTIME = getattr(time, "CLOCK_BOOTTIME", 7)  # clock_gettime(2); Python 3.6 lacks the name
 READ_SECONDS = 20.0  # for the caller to deliver its request; a hub that is very busy is late
 GRACE_SECONDS = 0.5  # between TERM and KILL
 FIRST_PERSON = 1000  # smallest user and group id that are people's, as in login.defs(5)
@@ -114,6 +115,10 @@ def _cluster(value: object) -> bool:
 CHECKS: "Dict[str, Tuple[Callable[[Any], bool], str]]" = {
     "verb": (lambda value: value in VERBS, "be one of submit, cancel, verify, tail, discard, launch"),
     "deadline": (lambda value: _number(1, 120, value), "be a number of seconds from 1 to 120"),
+    "expires": (
+        lambda value: value is None or _number(0, 10**10, value),
+        "be a number of seconds since the start of this machine",
+    ),
     "cluster": (_cluster, 'be {"bin": folder, "environment": {SGE_ROOT, ...}} with known names only'),
     "folder": (lambda value: _path(value) and value != "/", "be an absolute path without control characters"),
     "tag": (
@@ -146,6 +151,7 @@ def check_request(data: bytes) -> "Request":
     if not isinstance(verb, str) or verb not in VERBS:
         raise _bad("The request must be an object whose verb must {}.".format(CHECKS["verb"][1]))
     _, required, optional = VERBS[verb]
+    optional = dict(optional, expires=None)
     for name in sorted({"verb", "deadline"} | required | set(request)):
         if name not in {"verb", "deadline"} | required | set(optional):
             raise _bad("A request to {} has no field named {}.".format(verb, ascii(name)[:60]))
@@ -723,12 +729,29 @@ VERBS: "Dict[str, Tuple[Callable[[Person, Request], Request], Set[str], Request]
 }
 
 
+def seconds_left(expires: "float | None") -> float:
+    """Return the seconds until a request expires, by a clock that nobody sets; refuse one that has expired.
+
+    sudo may take long before it runs this program, and the hub may have been killed meanwhile: the next one must
+    know when nothing of an old request can happen any more.
+    """
+    if expires is None:
+        return float("inf")
+    left = expires - time.clock_gettime(BOOTTIME)
+    if left <= 0:
+        raise _bad(
+            "The request has expired before sudo ran it: try again. If that happens often, an administrator has to"
+            " see why sudo is so slow on the hub's machine."
+        )
+    return left
+
+
 def serve(caller: "str | None", wake: Wakeup) -> "Request":
     """Read the request on stdin and do it. `caller` is the user id that sudo(8) names in SUDO_UID."""
     if 0 in (os.getuid(), os.geteuid()):
         raise RefusedError("root", "sgehub-as-user runs as a person, never as root.")
     request = check_request(read_request(0, time.monotonic() + READ_SECONDS))
-    until = time.monotonic() + request["deadline"]
+    until = time.monotonic() + min(request["deadline"], seconds_left(request["expires"]))
     # The default action of SIGALRM: ends us even while a dead file server keeps us waiting.
     signal.setitimer(signal.ITIMER_REAL, max(0.1, until - time.monotonic()) + 4 * GRACE_SECONDS)
     try:

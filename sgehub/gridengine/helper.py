@@ -7,7 +7,9 @@ request is sent once. What it carries (secrets) goes through standard input only
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from sgehub.errors import AccountError, ClusterError, NoAnswerError, SgehubError, SiteConfigurationError
@@ -17,7 +19,7 @@ from sgehub.model.names import check_user
 
 _REFUSED: Final = 3  # the helper's exit status
 _OUTPUT_LIMIT: Final = 4 * 1024 * 1024
-_MARGIN: Final = 10.0  # seconds for sudo itself: directories of accounts and automounted homes are slow
+MARGIN: Final = 10.0  # seconds for sudo itself: directories of accounts and automounted homes are slow
 _FAULTS: Final[Mapping[str, type[SgehubError]]] = {
     "home-missing": AccountError,
     "home-full": AccountError,
@@ -66,8 +68,8 @@ class Helper:
             raise AccountError(str(error)) from None
         completed = await self._runner.run(
             [part.replace("{person}", person) for part in self._command],
-            stdin=json.dumps({**request, "deadline": self._deadline}).encode(),
-            timeout=self._deadline + _MARGIN,
+            stdin=partial(self._text, request),
+            timeout=self._deadline + MARGIN,
             output_limit=_OUTPUT_LIMIT,
         )
         if completed.exit not in (0, _REFUSED):
@@ -76,6 +78,14 @@ class Helper:
         if completed.exit == _REFUSED:
             raise _refusal(answer)
         return answer
+
+    def _text(self, request: Mapping[str, object]) -> bytes:
+        """Return the request as it is sent, at the moment in which it is.
+
+        `expires` bounds it where nobody else does: sudo may be slow, and the hub be killed meanwhile.
+        """
+        expires = time.clock_gettime(time.CLOCK_BOOTTIME) + self._deadline + MARGIN
+        return json.dumps({**request, "deadline": self._deadline, "expires": expires}).encode()
 
 
 def _object(data: bytes) -> dict[str, Any]:

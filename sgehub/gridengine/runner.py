@@ -13,7 +13,7 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -49,18 +49,19 @@ class Runner:
         argv: Sequence[str],
         *,
         timeout: float,
-        stdin: bytes = b"",
+        stdin: bytes | Callable[[], bytes] = b"",
         env: Mapping[str, str] | None = None,
         output_limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run one command to its end and return what it printed.
 
         `env` is the whole environment, but for PATH and LC_ALL=C, which are always there; `timeout` counts
-        seconds from the command's start. Raises ClusterError if it cannot be started, NoAnswerError if it lasts
-        too long or prints more than `output_limit` bytes.
+        seconds from the command's start, just before which `stdin` is asked for the input if it can be called.
+        Raises ClusterError if it cannot be started, NoAnswerError if it lasts too long or prints more than
+        `output_limit` bytes.
         """
         async with self._turns:
-            process = await _start(argv, env or {}, stdin)
+            process = await _start(argv, env or {}, stdin() if callable(stdin) else stdin)
             done = False
             try:
                 completed = await asyncio.wait_for(_converse(process, output_limit), timeout)

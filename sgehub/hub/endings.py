@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 from sgehub.errors import ClusterError, NoAnswerError, SgehubError
+from sgehub.gridengine.helper import MARGIN
 from sgehub.hub.ledger import Entry, Fate
 from sgehub.hub.record import SessionRecord
 from sgehub.model.job import Absent, Job, JobDetail, Phase, same_moment
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
 # Seconds in which a qmaster that hung may still take up what it was sent before: it answers others meanwhile.
 LATE: Final = 10.0
-SETTLED: Final = HELPER_DEADLINE + 5.0  # seconds after which a qsub without an answer cannot bring a job any more
+# Seconds after which a qsub without an answer cannot bring a job any more: its request has expired.
+SETTLED: Final = HELPER_DEADLINE + MARGIN + 5.0
 # Seconds between tries to delete a job; the last one repeats.
 RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 EAGER: Final = 12.0  # seconds of a pause up to which Grid Engine is asked again and again meanwhile

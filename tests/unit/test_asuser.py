@@ -117,6 +117,23 @@ def test_the_deadline_ends_qsub(sandbox, name, least):
         assert gone(sandbox.pid(), 10)
 
 
+def test_a_request_that_has_expired_runs_nothing(sandbox):
+    """Sudo took too long: whoever sent it has given it up, and may have concluded that there is no job."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    status, answer = sandbox.run(sandbox.request(expires=now - 0.1))
+    assert (status, answer["refused"]["why"]) == (3, "bad-request")
+    assert "expired" in answer["refused"]["message"]
+    assert not sandbox.folder.exists()
+
+
+def test_a_request_that_will_expire_ends_qsub_before_its_deadline(sandbox):
+    """However late sudo was, nothing of the request happens after that time."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    status, answer = sandbox.run(sandbox.request(name="deaf", deadline=60, expires=now + 3))
+    assert (status, answer["exit"], answer["timeout"]) == (0, None, True)
+    assert time.clock_gettime(time.CLOCK_BOOTTIME) - now < 10
+
+
 def test_what_qsub_leaves_behind_is_ended(sandbox):
     """A helper that holds qsub's pipes open neither delays the answer nor stays."""
     begin = time.monotonic()

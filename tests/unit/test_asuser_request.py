@@ -27,6 +27,7 @@ SUBMIT = {
 GOOD = [
     SUBMIT,
     {**SUBMIT, "keep_logs": 1},
+    {**SUBMIT, "expires": 12345.6},
     {**SUBMIT, "options": ["-clear", "-@", "/var/lib/gridengine/default/common/sge_request"]},
     {**SUBMIT, "folder": "/home/J\u00f6rg M\u00fcller/.sgehub"},
     {"verb": "verify", "deadline": 1.5, "cluster": CLUSTER, "options": [], "script": "true\n", "mode": "v"},
@@ -50,6 +51,7 @@ BAD = [
         {**SUBMIT, "deadline": value}
         for value in (0, 121, -1, True, "10", None, float("nan"), float("inf"), 10**400)
     ),
+    *({**SUBMIT, "expires": value} for value in (-1, True, "10", float("nan"), float("inf"))),
     *(
         {**SUBMIT, "tag": value}
         for value in ("0123456789AB", "0123456789a", "0123456789ab\n", "../../../x", 7, "")
@@ -98,7 +100,7 @@ def test_a_complete_request_is_taken_as_it_is(request_):
     """Only the defaults of absent optional fields are added."""
     taken = asuser.check_request(json.dumps(request_).encode())
     assert {name: taken[name] for name in request_} == request_
-    assert set(taken) - set(request_) <= {"keep_logs"}
+    assert set(taken) - set(request_) <= {"keep_logs", "expires"}
 
 
 @pytest.mark.parametrize("request_", BAD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sgehub.errors import (
     SubmissionRefusedError,
 )
 from sgehub.gridengine.client import ClusterSettings, GridEngine, Submission
+from sgehub.gridengine.helper import MARGIN
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.gridengine.runner import Runner
@@ -75,7 +77,9 @@ class Cluster:
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
     def asked(self) -> dict[str, object]:
+        """Return the last request, without the time at which it expires."""
         request: dict[str, object] = json.loads(self.request.read_text())
+        del request["expires"]
         return request
 
 
@@ -230,6 +234,15 @@ async def test_accounting_speaks_where_qstat_is_silent(
 
 
 # Orders, through the helper
+
+
+async def test_an_order_expires_by_a_clock_that_nobody_sets(cluster: Cluster) -> None:
+    """Whatever sudo does, and whoever is killed meanwhile."""
+    cluster.helper({"discarded": True})
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    await cluster.engine.discard("alice", "/f", "t")
+    expires = json.loads(cluster.request.read_text())["expires"]
+    assert before + 1.0 + MARGIN < expires < time.clock_gettime(time.CLOCK_BOOTTIME) + 1.0 + MARGIN
 
 
 async def test_a_submission_reaches_the_helper_whole(cluster: Cluster) -> None:

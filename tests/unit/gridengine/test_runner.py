@@ -238,3 +238,14 @@ async def test_a_machine_without_means_is_named(
     monkeypatch.setattr(os, "memfd_create", refuse)
     with pytest.raises(ClusterError, match=said):
         await runner.run(["/bin/true"], timeout=10)
+
+
+async def test_input_that_is_made_is_made_when_the_turn_has_come() -> None:
+    """It may say until when it counts, which waiting for others must not use up."""
+    runner = Runner(1)
+    first = asyncio.ensure_future(runner.run(["sleep", "0.4"], timeout=10))
+    await asyncio.sleep(0)
+    begun = time.monotonic()
+    second = await runner.run(["cat"], timeout=10, stdin=lambda: str(time.monotonic()).encode())
+    await first
+    assert float(second.stdout) - begun > 0.3
