@@ -14,25 +14,20 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 from sgehub.errors import ClusterError, NoAnswerError, SgehubError
-from sgehub.gridengine.helper import MARGIN
 from sgehub.hub.ledger import Entry, Fate
+from sgehub.hub.numbers import Numbers
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, JobDetail, Phase, same_moment
+from sgehub.model.job import Absent, Job, Phase, same_moment
 
 if TYPE_CHECKING:
     from sgehub.hub.service import ClusterService
 
-HELPER_DEADLINE: Final = 30.0  # seconds that sgehub-as-user may take, qsub included
-# Seconds in which a qmaster that hung may still take up what it was sent before: it answers others meanwhile.
-LATE: Final = 10.0
-# Seconds after which a qsub without an answer cannot bring a job any more: its request has expired.
-SETTLED: Final = HELPER_DEADLINE + MARGIN + 5.0
 # Seconds between tries to delete a job; the last one repeats.
 RETRY_PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 EAGER: Final = 12.0  # seconds of a pause up to which Grid Engine is asked again and again meanwhile
 
 
-class Endings:
+class Endings(Numbers):
     """The jobs of one service that are to end."""
 
     def __init__(self, service: ClusterService) -> None:
@@ -156,49 +151,6 @@ class Endings:
             first, grace = False, 0.0
             await asyncio.sleep(pause)
 
-    async def number(self, record: SessionRecord, since: float = 0.0) -> SessionRecord | None:
-        """Heal a lost answer of qsub: the job's name is unique, so a table that is late enough settles it.
-
-        `since` is when the answer was given up (hub's clock); the helper may be at work for some seconds more.
-        Returns None when there is no such job, for certain.
-        """
-        if record.number is not None:
-            return record
-        service = self._service
-        # The process that began this may have been another one, with another clock: ours must have run as long.
-        settled = max(record.asked, service.began, since) + SETTLED
-        after = service.clock()
-        missing: float | None = None  # since when tables lack it
-        denied = False  # by the second witness, when the last table was not whole
-        while True:
-            table = await service.reflector.next_table(after, everybody=True)
-            job = table.by_name(record.job_name, owner=record.person)
-            if job is not None:
-                found = record.answered(job.number, _submitted(record, job.submitted, table.asked_at))
-                return found.seen(job.submitted)
-            if after <= settled:
-                missing = None
-            elif missing is None:
-                missing = table.asked_at
-            elif table.asked_at - missing >= LATE:
-                # A list with anybody's unreadable entry is no witness, and may stay so: then the other one, twice.
-                named = await self._named(record)
-                if isinstance(named, JobDetail):
-                    return record.answered(named.number, _submitted(record, named.submitted, table.asked_at))
-                if named is not None and (denied or table.whole):
-                    return None
-                denied = named is not None
-            after = table.asked_at
-
-    async def _named(self, record: SessionRecord) -> JobDetail | Absent | None:
-        """Call the second witness, who sees jobs that a list may hide; None if there is no answer."""
-        try:
-            named = await self._service.engine.named(record.job_name)
-        except ClusterError as error:
-            self._service.log.warning("Nobody confirms that %s was never submitted: %s", record.job_name, error)
-            return None
-        return named if isinstance(named, JobDetail) and named.owner == record.person else Absent()
-
     async def _delete(self, record: SessionRecord, *, at_once: bool = True) -> None:
         """Delete the job, again and again until both witnesses say that it is gone.
 
@@ -297,14 +249,6 @@ class Endings:
 
 def _pauses() -> Iterator[float]:
     return chain(RETRY_PAUSES, repeat(RETRY_PAUSES[-1]))
-
-
-def _submitted(record: SessionRecord, shown: float | None, asked_at: float) -> float:
-    """Return when a job that was found by its name was submitted: a qmaster that hung took it up much later.
-
-    `shown` is Grid Engine's clock; every table from `asked_at` on is younger than the submission.
-    """
-    return min(max(record.asked, shown or 0.0), asked_at)
 
 
 def _words(record: SessionRecord) -> str:

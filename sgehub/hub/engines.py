@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sgehub.gridengine.client import ClusterSettings, GridEngine
 from sgehub.gridengine.runner import Runner
-from sgehub.hub.endings import HELPER_DEADLINE
+from sgehub.hub.numbers import HELPER_DEADLINE
 from sgehub.model.policy import SitePolicy
 
 

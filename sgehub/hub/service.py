@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from sgehub.errors import ClusterError, JobRenamedError, SgehubError
+from sgehub.errors import SgehubError
 from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector
 from sgehub.gridengine.runner import Runner
@@ -24,25 +24,26 @@ from sgehub.hub import orphans, owing
 from sgehub.hub.background import Background
 from sgehub.hub.capacity import CapacityWatch
 from sgehub.hub.clusterlimits import ClusterLimits
-from sgehub.hub.endings import HELPER_DEADLINE, Endings
+from sgehub.hub.endings import Endings
 from sgehub.hub.engines import engine_settings
 from sgehub.hub.hosts import HostWatch
+from sgehub.hub.knowledge import Knowledge
 from sgehub.hub.ledger import Ledger
 from sgehub.hub.limits import raise_file_limit, spare_collector
 from sgehub.hub.matching import Matching
 from sgehub.hub.metrics import Metrics
+from sgehub.hub.numbers import HELPER_DEADLINE
 from sgehub.hub.orphans import Kept
 from sgehub.hub.people import People
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.reload import Reload, hear
 from sgehub.hub.verdict import AT_ONCE, Verdicts
 from sgehub.hub.watching import Watch
-from sgehub.model.job import Absent, Job, Phase, Unknown
+from sgehub.model.job import Job, Phase
 from sgehub.model.policy import SitePolicy
 
 DEFAULT_SITE: Final = "/etc/sgehub/site.yaml"
 AGAIN: Final = 10.0  # seconds between tries to make a service that cannot be made
-WRONG_CLOCK: Final = 60.0  # seconds by which a job seems older than its request, or younger than now
 
 
 def steady_clock() -> Callable[[], float]:
@@ -57,7 +58,7 @@ def _read(session: Session) -> Kept:
         return orphans.read(apart)
 
 
-class ClusterService(Background):
+class ClusterService(Background, Knowledge):
     """One site's cluster for the whole hub."""
 
     def __init__(
@@ -93,7 +94,7 @@ class ClusterService(Background):
         self.ends = Endings(self)
         self.matching = Matching(self, read)
         self.reload: Reload | None = None
-        self._hidden: dict[str, str] = {}  # why no list shows a job that is there, by tag
+        self._hidden = {}
         self._clock_compared = False
         metrics.watch(self)
 
@@ -192,92 +193,6 @@ class ClusterService(Background):
         self.people.take(allowed)
         self.capacity.take(policy)
         self.hosts.allow(policy.cluster.host_lost_after.seconds)
-
-    # What is known of a job
-
-    def look(self, record: SessionRecord) -> Job | Absent | Unknown:
-        """Look a session's job up in the last good table."""
-        table = self.reflector.table
-        if table is None:
-            return Unknown("Grid Engine has not answered since the hub started.")
-        if record.number is None or record.submitted is None:
-            return Unknown("The job's number is not known yet.")
-        found = table.find(
-            record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
-        )
-        if isinstance(found, Job):
-            self._hidden.pop(record.tag, None)
-        return found
-
-    def find(self, record: SessionRecord) -> Job | Absent | Unknown:
-        """Look a session's job up; one that Grid Engine hides from the hub's account is not absent."""
-        found = self.look(record)
-        if isinstance(found, Absent) and record.tag in self._hidden:
-            return Unknown(self._hidden[record.tag])
-        return found
-
-    def why_hidden(self, record: SessionRecord) -> str:
-        """Say why no list shows a session's job although Grid Engine has it; "" where that is not so."""
-        return self._hidden.get(record.tag, "")
-
-    async def gone(self, record: SessionRecord) -> bool:
-        """Tell whether both witnesses say that the job has ended; no answer is no witness. Never raises."""
-        if record.number is None or record.submitted is None or not isinstance(self.look(record), Absent):
-            return False
-        try:
-            gone = await self.engine.confirm_absent(
-                record.number,
-                owner=record.person,
-                name=record.job_name,
-                submitted_after=record.submitted,
-                submission_time=record.submission_time,
-            )
-        except JobRenamedError as error:
-            self._hide(record, str(error), str(error))
-            return False
-        except ClusterError as error:
-            self.log.warning("Job %s is not in the table, but nobody confirms its end: %s", record.number, error)
-            return False
-        if gone:
-            self._hidden.pop(record.tag, None)
-        else:
-            self._hide(
-                record,
-                f"Grid Engine knows job {record.number}, but does not list it for the hub's account.",
-                f"Grid Engine knows job {record.number} of {record.person}, but hides it from the list that the "
-                "hub's account gets. Make that account an operator (qconf -ao): until then the hub is blind for "
-                "jobs that wait.",
-            )
-        return gone
-
-    def _hide(self, record: SessionRecord, why: str, advice: str) -> None:
-        """Keep why no list shows a job, and give the advice in the log, once."""
-        if self._hidden.get(record.tag) != why:
-            self._hidden[record.tag] = why
-            self.log.error("%s", advice)
-
-    def ahead_of(self, job: Job) -> int | None:
-        """Return how many waiting jobs stand before this one; None if not everybody's jobs are known."""
-        table = self.reflector.table
-        return None if table is None else table.ahead_of(job)
-
-    def compare_clocks(self, asked: float, job: Job) -> None:
-        """Say once that hub and Grid Engine differ about the time of a job that this hub has `asked` for.
-
-        Nothing else follows from it: all other times are compared with times of the same clock.
-        """
-        when = job.submitted or job.started
-        if self._clock_compared or when is None:
-            return
-        self._clock_compared = True
-        ahead, behind = asked - when, when - self.clock()
-        if max(ahead, behind) >= WRONG_CLOCK:
-            self.log.warning(
-                "The hub's clock is %.0f minutes %s the one of Grid Engine. Sessions go on, but the times that "
-                "people read are wrong: compare the clocks of the hub's machine and of the qmaster's.",
-                max(ahead, behind) / 60,
-                "ahead of" if ahead > 0 else "behind",
-            )
 
     async def discard(self, record: SessionRecord) -> None:
         """Remove what may be left of the secrets of a session that is over. Never raises."""

@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from sgehub.errors import NoAnswerError, SgehubError, SubmissionRefusedError
+from sgehub.errors import NoAnswerError, SubmissionRefusedError
 from sgehub.gridengine.client import GridEngine
 from sgehub.gridengine.reflector import JobReflector, Pace
-from sgehub.hub.endings import SETTLED
 from sgehub.hub.ledger import Fate, Ledger
 from sgehub.hub.metrics import Metrics
+from sgehub.hub.numbers import SETTLED
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.service import ClusterService
 from sgehub.model.job import CLOCK_SKEW, Absent, Job, JobDetail, JobState, JobTable, Unknown
