@@ -41,7 +41,7 @@ hub stopped. Both use Grid Engine's own binaries. {PLAIN}: JupyterHub with a spa
 class Plan:
     """How much is measured."""
 
-    waiting: tuple[int, ...] = (20, 200, 2000)
+    waiting: tuple[int, ...] = (20, 200, 2000)  # besides 0, which is always measured
     stock: int = 20
     restarted: int = 500
     running: int = 8000
@@ -105,7 +105,7 @@ class Load:
     def ours(self) -> None:
         """Measure ours with more and more sessions in the queue, then with all of them running."""
         with self.rig.player() as player, self.rig.hub("ours") as hub:
-            self._at_rest(hub, OURS, "none")
+            self._at_rest(hub, OURS, "0 waiting")
             for count in self.plan.waiting:
                 self._wait_in_queue(hub, count)
                 self._at_rest(hub, OURS, f"{count} waiting")
@@ -119,7 +119,7 @@ class Load:
         """Measure a hub whose spawner costs nothing with as many sessions."""
         few, count = self.plan.waiting[0], self.plan.waiting[-1]
         with self.rig.player(), self.rig.hub("plain") as hub:
-            self._at_rest(hub, PLAIN, "none")
+            self._at_rest(hub, PLAIN, "0 waiting")
             hub.crowd.start(few, {})
             time.sleep(self.plan.settle)
             self.results.memory[PLAIN, f"{few} waiting"] = hub.memory()
