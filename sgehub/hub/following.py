@@ -224,6 +224,12 @@ class Following(Gate):
         self.service.metrics.session_ended(cause)
         self.service.ends.end(record, self.name, why, fate=fate, grace=grace)
 
+    def delete_forever(self) -> None:
+        """End what may live of this server: the hub is about to forget that it existed."""
+        for entry in self.service.ledger.entries(self.user.name):
+            if entry.server == self.name and not self.service.ends.has(entry.record.tag):
+                self.service.ends.end(entry.record, self.name, "its server was deleted")
+
     def note_end(self, why: str) -> None:
         """Keep why a session or a start ended, for the person who comes back to it."""
         number = self.record.number if self.record is not None else None

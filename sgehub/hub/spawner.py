@@ -18,7 +18,7 @@ from jupyterhub import orm
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future, utcnow
 from sqlalchemy.orm import object_session
-from traitlets import List, Unicode, default
+from traitlets import List, Unicode, default, observe
 
 from sgehub.errors import NoAnswerError, SgehubError
 from sgehub.gridengine.client import Submission
@@ -49,6 +49,9 @@ BEYOND_ALL = 30 * 86400
 class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawner is untyped
     """Single-user servers as Grid Engine jobs."""
 
+    startup_timeout: float  # seconds that a server may take from the start of its job
+    start_timeout: Any  # a trait of JupyterHub's
+
     site = Unicode(
         "/etc/sgehub/site.yaml", help="The site's file: cluster, queues and their limits, how sessions run."
     ).tag(config=True)
@@ -67,8 +70,7 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self.heard = False  # whether the session itself has spoken to this hub, which proves that it lives
         self.came, self.reported = 0.0, 0.0
         self.news = asyncio.Event()
-        self.startup_timeout: float = self.start_timeout  # type: ignore[has-type] # a trait
-        self.start_timeout = BEYOND_ALL
+        self._take_start_timeout()
         self._submission: asyncio.Task[SessionRecord] | None = None
         self._line: Callable[[], None] | None = None
         self.last_phase: Phase | None = None
@@ -76,6 +78,12 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
         self._looking = asyncio.Lock()
         self._doubted: float | None = None  # since when another port than before is reported
         compat.refuse(self.config)  # again, for a site that has not called `configure`
+
+    @observe("start_timeout")  # type: ignore[untyped-decorator] # traitlets is untyped here
+    def _take_start_timeout(self, _change: Any = None) -> None:
+        """Apply a limit that the site sets, by configuration or in a hook, to the time after the queue alone."""
+        if self.start_timeout != BEYOND_ALL:
+            self.startup_timeout, self.start_timeout = self.start_timeout, BEYOND_ALL
 
     # traitlets finds defaults in the class itself only, so that this cannot stand in Gate.
     @default("apply_user_options")  # type: ignore[untyped-decorator] # traitlets is untyped here
@@ -242,12 +250,6 @@ class SGESpawner(Reports, GridengineSpawner):  # type: ignore[misc] # batchspawn
             if token is not None and record.is_token(token) and token.user is self.user.orm_user:
                 session.delete(token)
                 session.commit()
-
-    def delete_forever(self) -> None:
-        """End what may live of this server: the hub is about to forget that it existed."""
-        for entry in self.service.ledger.entries(self.user.name):
-            if entry.server == self.name and not self.service.ends.has(entry.record.tag):
-                self.service.ends.end(entry.record, self.name, "its server was deleted")
 
     # State
 
