@@ -98,9 +98,15 @@ def run(todo: Sequence[Group], arguments: Sequence[str], folder: Path = ROOT) ->
     return passed(statuses)
 
 
+def be_interruptible() -> None:
+    """Let SIGTERM and SIGINT interrupt us: a shell starts what it puts into the background with SIGINT ignored."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run everything; return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    be_interruptible()
     good = run(groups(), arguments)
     for words in (["combine", "-q"], ["report"]):
         subprocess.run([sys.executable, "-m", "coverage", *words], cwd=ROOT, check=False)

@@ -65,15 +65,17 @@ def test_an_interruption_lets_every_group_take_down_what_it_made(tmp_path, numbe
         text = WAITS.format(up=str(tmp_path / f"{name}.up"), down=str(tmp_path / f"{name}.down"))
         group(tmp_path, name, text)
     program = (
-        "import pathlib, signal, sys\n"
-        "from tests.side_by_side import Group, run\n"
-        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "import pathlib, sys\n"
+        "from tests.side_by_side import Group, be_interruptible, run\n"
+        "be_interruptible()\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         f"words = ('-p', 'no:cacheprovider', '--rootdir=' + str(folder), '-c', {os.devnull!r})\n"
         f"todo = [Group(name, (str(folder / f'test_{{name}}.py'), *words)) for name in {names!r}]\n"
         "sys.exit(not run(todo, (), folder))\n"
     )
-    running = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    # As a shell starts what it puts into the background: SIGINT is ignored there.
+    quiet = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    running = subprocess.Popen([*quiet, sys.executable, "-c", program], cwd=ROOT)
     end = time.monotonic() + 60
     while not all((tmp_path / f"{name}.up").exists() for name in names):
         assert time.monotonic() < end, "the groups did not begin"
