@@ -344,11 +344,11 @@ async def test_a_second_try_after_an_error_deletes_what_the_table_shows_only(ser
 
     async def cancel(person: str, number: int) -> None:
         await real(person, number)
-        cluster.add(7, name="analysis")
+        cluster.add(7, name="analysis", submitted=ASKED + 3600)
         raise RuntimeError("a bug")
 
     cluster.cancel = cancel
-    await finish(service.ends.end(RECORD.answered(7, ASKED), "", WHY))
+    await finish(service.ends.end(RECORD.answered(7, ASKED).seen(ASKED), "", WHY))
     assert cluster.deleted == [("alice", 7)]
     assert set(cluster.jobs_there) == {7}
 
