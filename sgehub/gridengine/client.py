@@ -134,13 +134,21 @@ class GridEngine:
         return last_run(records, number, owner=owner, name=name, submitted_after=submitted_after)
 
     async def confirm_absent(
-        self, number: int, *, owner: str, name: str, submitted_after: float, submission_time: float | None = None
+        self,
+        number: int,
+        *,
+        owner: str,
+        name: str,
+        submitted_after: float,
+        submission_time: float | None = None,
+        run_started: float | None = None,
     ) -> bool:
         """Call the second witness on a job that a table lacks: True only if the job is gone for certain.
 
         `qstat -j` is asked first, since it sees jobs that lists may hide; where it does not answer, an
         accounting record of an end that is final will do. NoAnswerError if neither answers, JobRenamedError if
-        the job may be there under another name or owner. `submission_time` is Grid Engine's, if it is known.
+        the job may be there under another name or owner. `submission_time` and `run_started` are Grid Engine's,
+        where they are known.
         """
         try:
             detail = await self.detail(number)
@@ -152,7 +160,11 @@ class GridEngine:
         if isinstance(detail, Absent):
             return True
         ours = detail.is_of(
-            owner=owner, name=name, submitted_after=submitted_after, submission_time=submission_time
+            owner=owner,
+            name=name,
+            submitted_after=submitted_after,
+            submission_time=submission_time,
+            run_started=run_started,
         )
         if ours is None:
             raise JobRenamedError(

@@ -64,6 +64,7 @@ class Knowledge:
                 name=record.job_name,
                 submitted_after=record.submitted,
                 submission_time=record.submission_time,
+                run_started=record.run_started,
             )
         except JobRenamedError as error:
             self._hide(record, str(error), str(error))

@@ -42,7 +42,14 @@ class Cluster(Protocol):
         """Return all jobs."""
 
     async def confirm_absent(
-        self, number: int, *, owner: str, name: str, submitted_after: float, submission_time: float | None = None
+        self,
+        number: int,
+        *,
+        owner: str,
+        name: str,
+        submitted_after: float,
+        submission_time: float | None = None,
+        run_started: float | None = None,
     ) -> bool:
         """Call the second witness."""
 
@@ -132,6 +139,7 @@ class Reaper:
             name=record.job_name,
             submitted_after=record.asked if record.submitted is None else record.submitted,
             submission_time=record.submission_time,
+            run_started=record.run_started,
         )
 
     async def end(self, findings: Iterable[Finding]) -> tuple[Result, ...]:

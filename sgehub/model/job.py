@@ -186,18 +186,27 @@ class JobDetail:
     pending_reasons: tuple[str, ...] = ()
 
     def is_of(
-        self, *, owner: str, name: str, submitted_after: float, submission_time: float | None = None
+        self,
+        *,
+        owner: str,
+        name: str,
+        submitted_after: float,
+        submission_time: float | None = None,
+        run_started: float | None = None,
     ) -> bool | None:
         """Tell whether this is our job, whose number it has; None if it may be, under another name or owner.
 
         People rename jobs (qalter(1)), a JSV renames them as they are submitted. The number was given to another
         job only if that was submitted at another time: than `submission_time`, which is Grid Engine's own, or,
-        as long as that is not known, than around `submitted_after`, the hub's.
+        as long as that is not known, since lists show it of waiting jobs only, after ours has begun to run
+        (`run_started`, Grid Engine's, too), or not around `submitted_after`, the hub's.
         """
         if (self.owner, self.name) == (owner, name):
             return True
         if submission_time is not None and self.submitted is not None:
             return None if same_moment(self.submitted, submission_time) else False
+        if run_started is not None and self.submitted is not None and self.submitted > run_started + 1.0:
+            return False
         return None if _near(self.submitted, submitted_after) else False
 
 
