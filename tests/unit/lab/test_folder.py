@@ -28,15 +28,13 @@ def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> 
 def test_a_handle_passed_on_keeps_the_lock(tmp_path: Path) -> None:
     """Who inherits the handle holds the lock, until it is closed there, too."""
     with folder.locked(tmp_path, wait=0) as lock:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stderr.read()"], stdin=lock, stderr=subprocess.PIPE
-        )
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=lock)
     try:
         with pytest.raises(LabError, match="Another process"), folder.locked(tmp_path, wait=0):
             pass
     finally:
         child.kill()
-        child.communicate()
+        child.wait()
     with folder.locked(tmp_path, wait=1):
         pass
 
