@@ -202,7 +202,7 @@ def test_another_name_alone_makes_no_other_job(detail: JobDetail, known: float |
 
 
 @pytest.mark.parametrize(("submitted", "expected"), [(130.0, False), (100.0, None), (101.0, None), (None, None)])
-def test_what_was_submitted_after_ours_ran_is_another_job(submitted: float | None, expected: bool | None) -> None:
+def test_what_was_submitted_after_ours_ran_is_another_job(submitted, expected):
     """A list shows the time of submission of waiting jobs only, and some never wait."""
     detail = JobDetail(7, "alice", "mine", submitted)
     assert detail.is_of(**MINE, run_started=100.0) is expected
