@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
             EVENTS[event](self.world.cluster, job)
         self._go_on(max(seconds, TOLD) if event == "rerun told" else seconds)
 
-    @precondition(lambda self: REPLACED and self._job(0) and self.world.hub is None)
+    @precondition(lambda self: REPLACED and self._job(0) and self.world.hub is None and not self.world.reaping)
     @rule(index=INDEX, owner=st.sampled_from(PEOPLE))
     def replaced(self, index: int, owner: str) -> None:
         """Let a job end while no hub looks, and its number go to some other job, as after weeks."""
