@@ -6,7 +6,7 @@ it never allows what the site's own does not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sgehub.model.asking import preset_request
@@ -15,7 +15,7 @@ from sgehub.model.consistency import CHOICES
 from sgehub.model.judging import wrong_defaults
 from sgehub.model.policy import SitePolicy
 from sgehub.model.request import parse_request
-from sgehub.model.siteparts import GpuSite, Limits, Most, ProjectSite, Rule
+from sgehub.model.siteparts import GpuSite, Limits, Most, Rule
 
 
 def holding(policy: SitePolicy, person: str, groups: Collection[str]) -> tuple[int, ...]:
@@ -31,8 +31,8 @@ def narrowed(policy: SitePolicy, numbers: Sequence[int]) -> SitePolicy:
     limit = Most(**{key: value for rule in rules for key, value in rule.most if value is not None})
     kept = {key: _only(getattr(policy, key), _last(rules, key)) for key in CHOICES}
     kept["queues"] = {name: limits.under(limit) for name, limits in kept["queues"].items()}
-    kept["projects"] = dict(_with_queues(kept["projects"], kept["queues"]))
-    kept["queues"] = dict(_with_projects(kept["queues"], kept["projects"])) or kept["queues"]
+    kept["projects"] = _leading_to("queues", kept["queues"], kept["projects"])
+    kept["queues"] = _leading_to("projects", kept["projects"], kept["queues"]) or kept["queues"]
     counts = (policy.sessions_per_person, _last(rules, "sessions_per_person"))
     said: dict[str, Any] = {
         "project_required": policy.project_required or bool(_last(rules, "project_required")),
@@ -68,24 +68,15 @@ def refitted(policy: SitePolicy, wished: Mapping[str, object]) -> SitePolicy:
     return fitting.model_copy(update={"presets": presets})
 
 
-def _with_queues(
-    projects: Mapping[str, ProjectSite], queues: Collection[str]
-) -> Iterator[tuple[str, ProjectSite]]:
-    """Yield the projects that may use one of the queues, and of its queues no others."""
-    for name, one in projects.items():
-        if one.queues is None:
-            yield name, one
-        elif left := [queue for queue in one.queues if queue in queues]:
-            yield name, one.model_copy(update={"queues": left})
-
-
-def _with_projects(queues: Mapping[str, Limits], projects: Collection[str]) -> Iterator[tuple[str, Limits]]:
-    """Yield the queues that take sessions of one of the projects, and of its projects no others."""
-    for name, one in queues.items():
-        if one.projects is None:
-            yield name, one
-        elif left := [project for project in one.projects if project in projects]:
-            yield name, one.model_copy(update={"projects": left})
+def _leading_to(key: str, others: Collection[str], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the choices that name some of the others in `key`, with these alone, and those that name none."""
+    found = {}
+    for name, one in choices.items():
+        named = getattr(one, key)
+        left = None if named is None else [other for other in named if other in others]
+        if left != []:
+            found[name] = one.model_copy(update={key: left})
+    return found
 
 
 def _with_types_of(
