@@ -164,6 +164,8 @@ class Gate:
         Where they do not fit the site's file, it alone decides, and `say` hears why.
         """
         wished, own = compat.request_defaults(self), self.policy
+        if not wished:  # as on most sites; those of the file fit already
+            return own.defaults.as_options()
         try:
             check_defaults(self.service.policy, wished)
         except RequestRefusedError as error:
