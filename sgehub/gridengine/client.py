@@ -33,7 +33,7 @@ from sgehub.gridengine.parse_qstat_j import read_detail
 from sgehub.gridengine.parse_qsub import Verification, parse_submission, parse_verification
 from sgehub.gridengine.parse_xml import by_and_by
 from sgehub.gridengine.runner import Completed, Runner
-from sgehub.model.job import Absent, Accounting, Job, JobDetail, JobTable, last_run
+from sgehub.model.job import Absent, Accounting, Job, JobDetail, JobIdentity, JobTable, last_run
 from sgehub.model.names import JOB_PREFIX
 
 
@@ -128,52 +128,35 @@ class GridEngine:
         completed = await self._ask(argv.qstat_detail(self.settings.bin, name))
         return await by_and_by(read_detail(completed, name))
 
-    async def accounting(self, number: int, *, owner: str, name: str, submitted_after: float) -> Accounting | None:
+    async def accounting(self, ours: JobIdentity) -> Accounting | None:
         """Return the record of the job's last run, None if there is none (yet: the qmaster writes them late)."""
-        records = parse_accounting(await self._ask(argv.qacct(self.settings.bin, number)))
-        return last_run(records, number, owner=owner, name=name, submitted_after=submitted_after)
+        return last_run(parse_accounting(await self._ask(argv.qacct(self.settings.bin, ours.number))), ours)
 
-    async def confirm_absent(
-        self,
-        number: int,
-        *,
-        owner: str,
-        name: str,
-        submitted_after: float,
-        submission_time: float | None = None,
-        run_started: float | None = None,
-    ) -> bool:
+    async def confirm_absent(self, ours: JobIdentity) -> bool:
         """Call the second witness on a job that a table lacks: True only if the job is gone for certain.
 
         `qstat -j` is asked first, since it sees jobs that lists may hide; where it does not answer, an
         accounting record of an end that is final will do. NoAnswerError if neither answers, JobRenamedError if
-        the job may be there under another name or owner. `submission_time` and `run_started` are Grid Engine's,
-        where they are known.
+        the job may be there under another name or owner.
         """
         try:
-            detail = await self.detail(number)
+            detail = await self.detail(ours.number)
         except NoAnswerError:
-            record = await self.accounting(number, owner=owner, name=name, submitted_after=submitted_after)
+            record = await self.accounting(ours)
             if record is not None and record.final:
                 return True
             raise
         if isinstance(detail, Absent):
             return True
-        ours = detail.is_of(
-            owner=owner,
-            name=name,
-            submitted_after=submitted_after,
-            submission_time=submission_time,
-            run_started=run_started,
-        )
-        if ours is None:
+        same = detail.is_of(ours)
+        if same is None:
             raise JobRenamedError(
-                f"Grid Engine has job {number} as {detail.name} of {detail.owner}, but the hub has submitted it as"
-                f" {name} of {owner}: it counts neither as running nor as gone. Give it its name back (qalter -N"
-                f" {name} {number}), and let no JSV and no alias change name or owner of jobs named"
-                f" {JOB_PREFIX}*."
+                f"Grid Engine has job {ours.number} as {detail.name} of {detail.owner}, but the hub has submitted"
+                f" it as {ours.name} of {ours.owner}: it counts neither as running nor as gone. Give it its name"
+                f" back (qalter -N {ours.name} {ours.number}), and let no JSV and no alias change name or owner of"
+                f" jobs named {JOB_PREFIX}*."
             )
-        return not ours
+        return not same
 
     async def hosts(self, complexes: Sequence[str] = ()) -> tuple[Host, ...]:
         """Return the execution hosts with their queues and the free amounts of `complexes`."""

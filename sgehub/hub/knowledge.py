@@ -33,11 +33,10 @@ class Knowledge:
         table = self.reflector.table
         if table is None:
             return Unknown("Grid Engine has not answered since the hub started.")
-        if record.number is None or record.submitted is None:
+        ours = record.identity
+        if ours is None:
             return Unknown("The job's number is not known yet.")
-        found = table.find(
-            record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
-        )
+        found = table.find(ours)
         if isinstance(found, Job):
             self._hidden.pop(record.tag, None)
         return found
@@ -55,17 +54,11 @@ class Knowledge:
 
     async def gone(self, record: SessionRecord) -> bool:
         """Tell whether both witnesses say that the job has ended; no answer is no witness. Never raises."""
-        if record.number is None or record.submitted is None or not isinstance(self.look(record), Absent):
+        ours = record.identity
+        if ours is None or not isinstance(self.look(record), Absent):
             return False
         try:
-            gone = await self.engine.confirm_absent(
-                record.number,
-                owner=record.person,
-                name=record.job_name,
-                submitted_after=record.submitted,
-                submission_time=record.submission_time,
-                run_started=record.run_started,
-            )
+            gone = await self.engine.confirm_absent(ours)
         except JobRenamedError as error:
             self._hide(record, str(error), str(error))
             return False

@@ -116,13 +116,9 @@ def look_up(table: JobTable, record: SessionRecord) -> Job | Absent | Unknown:
     The second witness can be asked for a name, so that an entry that cannot be read, which may be anybody's,
     leaves nothing open.
     """
-    if record.number is not None:
-        return table.find(
-            record.number,
-            owner=record.person,
-            name=record.job_name,
-            submitted_after=_submitted(record),
-        )
+    ours = record.identity
+    if ours is not None:
+        return table.find(ours)
     job = table.by_name(record.job_name, owner=record.person)
     if job is not None:
         return job
@@ -168,12 +164,8 @@ def _unheld(job: Job, twins: int, entry: Entry, kept: Kept) -> Finding:
 
 def _is(job: Job, record: SessionRecord) -> bool:
     """Tell whether this is the job of that start, as far as both are known."""
-    near = job.submitted is None or abs(job.submitted - _submitted(record)) <= CLOCK_SKEW
+    near = job.submitted is None or abs(job.submitted - record.submitted_or_asked) <= CLOCK_SKEW
     return near and (job.owner, job.number) == (record.person, record.number or job.number)
-
-
-def _submitted(record: SessionRecord) -> float:
-    return record.asked if record.submitted is None else record.submitted
 
 
 def _tag(job: Job) -> str:

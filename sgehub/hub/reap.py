@@ -26,7 +26,7 @@ from sgehub.hub.ledger import Entry, Fate, Ledger
 from sgehub.hub.orphans import Finding, Standing
 from sgehub.hub.reap_report import Report, Result, advice, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, JobDetail, JobTable, Unknown
+from sgehub.model.job import Absent, Job, JobDetail, JobIdentity, JobTable, Unknown
 from sgehub.model.policy import SitePolicy
 
 PATIENCE: Final = 120.0  # seconds for all jobs together: with -notify, Grid Engine itself waits 60 before it kills
@@ -41,16 +41,7 @@ class Cluster(Protocol):
     async def jobs(self) -> JobTable:
         """Return all jobs."""
 
-    async def confirm_absent(
-        self,
-        number: int,
-        *,
-        owner: str,
-        name: str,
-        submitted_after: float,
-        submission_time: float | None = None,
-        run_started: float | None = None,
-    ) -> bool:
+    async def confirm_absent(self, ours: JobIdentity) -> bool:
         """Call the second witness."""
 
     async def named(self, name: str) -> JobDetail | Absent:
@@ -130,17 +121,11 @@ class Reaper:
         return Finding(Standing.ORPHAN, why, entry=entry, due=True)
 
     async def _confirmed(self, record: SessionRecord) -> bool:
-        if record.number is None:  # its name is all there is
+        ours = record.identity
+        if ours is None:  # its name is all there is
             named = await self._cluster.named(record.job_name)
             return isinstance(named, Absent) or named.owner != record.person
-        return await self._cluster.confirm_absent(
-            record.number,
-            owner=record.person,
-            name=record.job_name,
-            submitted_after=record.asked if record.submitted is None else record.submitted,
-            submission_time=record.submission_time,
-            run_started=record.run_started,
-        )
+        return await self._cluster.confirm_absent(ours)
 
     async def end(self, findings: Iterable[Finding]) -> tuple[Result, ...]:
         """End what is due, forget what is gone, leave all else alone.

@@ -11,6 +11,7 @@ from datetime import timezone
 from typing import Any, Final
 
 from sgehub.model import names
+from sgehub.model.job import JobIdentity
 
 DEFAULT_PATIENCE: Final = 12 * 3600.0
 
@@ -53,9 +54,28 @@ class SessionRecord:
         return names.job_name(self.tag)
 
     @property
+    def identity(self) -> JobIdentity | None:
+        """The job, None as long as its number is not known."""
+        if self.number is None:
+            return None
+        return JobIdentity(
+            self.number,
+            self.person,
+            self.job_name,
+            self.submitted_or_asked,
+            self.submission_time,
+            self.run_started,
+        )
+
+    @property
+    def submitted_or_asked(self) -> float:
+        """When qsub had answered, or, as long as it has not, when the session was asked for."""
+        return self.asked if self.submitted is None else self.submitted
+
+    @property
     def sound(self) -> bool:
         """Whether the fields that name a job are what they have to be; a database may hold anything."""
-        numbers = (self.number, self.submitted, self.run_started)
+        numbers = (self.number, self.submitted, self.run_started, self.submission_time)
         return (
             isinstance(self.tag, str)
             and names.TAG.fullmatch(self.tag) is not None

@@ -256,13 +256,11 @@ async def learn_why(spawner: SGESpawner, record: SessionRecord) -> None:
 
 
 async def _accounting(spawner: SGESpawner, record: SessionRecord, patience: float = ACCOUNTING_PATIENCE) -> Any:
-    if record.number is None or record.submitted is None:
+    ours = record.identity
+    if ours is None:
         return None
     try:
-        asked = spawner.service.engine.accounting(
-            record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
-        )
-        return await asyncio.wait_for(asked, patience)
+        return await asyncio.wait_for(spawner.service.engine.accounting(ours), patience)
     except (ClusterError, asyncio.TimeoutError):
         return None
 

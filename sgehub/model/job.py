@@ -105,6 +105,23 @@ def same_moment(one: float | None, other: float | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class JobIdentity:
+    """What tells one job of ours from all others: numbers are reused, names are public and may be changed.
+
+    `submitted` is the hub's clock (the one of `JobTable.asked_at`) read once qsub had answered: what was asked
+    for earlier proves nothing. `submission_time` and `run_started` are Grid Engine's clock, None until a list has
+    shown them.
+    """
+
+    number: int
+    owner: str
+    name: str
+    submitted: float
+    submission_time: float | None = None
+    run_started: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """Grid Engine was asked, answered in full, and does not have the job."""
 
@@ -146,21 +163,21 @@ class JobTable:
         """Tell whether the owner's jobs were asked for at all."""
         return self.owners is None or owner in self.owners
 
-    def find(self, number: int, *, owner: str, name: str, submitted_after: float) -> Job | Absent | Unknown:
-        """Look for one job of ours. Numbers are reused, so that owner, name and time of submission must match.
+    def find(self, ours: JobIdentity) -> Job | Absent | Unknown:
+        """Look for one job of ours: number, owner, name and time of submission must match.
 
-        `submitted_after` is the hub's clock (the one of `asked_at`) read once qsub had answered: a table
-        asked for earlier proves nothing. `Absent` wants a second witness before it means anything.
+        `Absent` wants a second witness before it means anything.
         """
-        job = self.jobs.get(number)
-        if job is not None and (job.owner, job.name) == (owner, name) and _near(job.submitted, submitted_after):
+        job = self.jobs.get(ours.number)
+        named = job is not None and (job.owner, job.name) == (ours.owner, ours.name)
+        if job is not None and named and _near(job.submitted, ours.submitted):
             return job
-        if not self.covers(owner):
-            return Unknown(f"The list of jobs was not asked for those of {owner}.")
-        if self.asked_at <= submitted_after:
-            return Unknown(f"The list of jobs is older than job {number}.")
-        if number in self.broken:
-            return Unknown(f"The list of jobs holds job {number}, but in a form that cannot be read.")
+        if not self.covers(ours.owner):
+            return Unknown(f"The list of jobs was not asked for those of {ours.owner}.")
+        if self.asked_at <= ours.submitted:
+            return Unknown(f"The list of jobs is older than job {ours.number}.")
+        if ours.number in self.broken:
+            return Unknown(f"The list of jobs holds job {ours.number}, but in a form that cannot be read.")
         if self.skipped:
             return Unknown(f"{self.skipped} entries of the list of jobs could not be read.")
         return Absent()
@@ -185,29 +202,23 @@ class JobDetail:
     error_reasons: tuple[str, ...] = ()
     pending_reasons: tuple[str, ...] = ()
 
-    def is_of(
-        self,
-        *,
-        owner: str,
-        name: str,
-        submitted_after: float,
-        submission_time: float | None = None,
-        run_started: float | None = None,
-    ) -> bool | None:
+    def is_of(self, ours: JobIdentity) -> bool | None:
         """Tell whether this is our job, whose number it has; None if it may be, under another name or owner.
 
         People rename jobs (qalter(1)), a JSV renames them as they are submitted. The number was given to another
-        job only if that was submitted at another time: than `submission_time`, which is Grid Engine's own, or,
-        as long as that is not known, since lists show it of waiting jobs only, after ours has begun to run
-        (`run_started`, Grid Engine's, too), or not around `submitted_after`, the hub's.
+        job only if that was submitted at another time: than Grid Engine's own `submission_time`, or, as long as
+        that is not known, since lists show it of waiting jobs only, after ours has begun to run, or not around
+        the hub's time of the submission.
         """
-        if (self.owner, self.name) == (owner, name):
+        if (self.owner, self.name) == (ours.owner, ours.name):
             return True
-        if submission_time is not None and self.submitted is not None:
-            return None if same_moment(self.submitted, submission_time) else False
-        if run_started is not None and self.submitted is not None and self.submitted > run_started + 1.0:
+        if self.submitted is None:
+            return None
+        if ours.submission_time is not None:
+            return None if same_moment(self.submitted, ours.submission_time) else False
+        if ours.run_started is not None and self.submitted > ours.run_started + 1.0:
             return False
-        return None if _near(self.submitted, submitted_after) else False
+        return None if _near(self.submitted, ours.submitted) else False
 
 
 LIMIT: Final = 37  # "failed" of accounting(5), of a job that has passed a limit
@@ -238,19 +249,13 @@ class Accounting:
         """Whether the job cannot have outlived this run: no re-run, no error state followed it."""
         return self.failed in _FINAL
 
-    def is_of(self, number: int, *, owner: str, name: str, submitted_after: float) -> bool:
+    def is_of(self, ours: JobIdentity) -> bool:
         """Tell whether this is a record of that very job: numbers are reused, clocks differ a little."""
-        same = (self.number, self.owner, self.name) == (number, owner, name)
-        return same and _near(self.submitted, submitted_after)
+        same = (self.number, self.owner, self.name) == (ours.number, ours.owner, ours.name)
+        return same and _near(self.submitted, ours.submitted)
 
 
-def last_run(
-    records: Iterable[Accounting], number: int, *, owner: str, name: str, submitted_after: float
-) -> Accounting | None:
+def last_run(records: Iterable[Accounting], ours: JobIdentity) -> Accounting | None:
     """Return the newest record of that job, or None: a job that was run again has several, oldest first."""
-    found = [
-        record
-        for record in records
-        if record.is_of(number, owner=owner, name=name, submitted_after=submitted_after)
-    ]
+    found = [record for record in records if record.is_of(ours)]
     return found[-1] if found else None

@@ -18,7 +18,7 @@ from sgehub.gridengine.client import ClusterSettings, GridEngine, Submission
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.gridengine.runner import Completed, Runner
-from sgehub.model.job import Absent, Job, JobDetail, Phase, Unknown
+from sgehub.model.job import Absent, Job, JobDetail, JobIdentity, Phase, Unknown
 from sgehub.model.jobspec import JobSpec
 from sgehub.model.whyended import why_it_ended
 
@@ -76,9 +76,12 @@ class Session:
         self.number = await self.engine.submit(self.person, submission)
         self.submitted = time.time()
 
+    @property
+    def identity(self) -> JobIdentity:
+        return JobIdentity(self.number, self.person, self.name, self.submitted)
+
     async def find(self) -> Job | Absent | Unknown:
-        table = await self.engine.jobs()
-        return table.find(self.number, owner=self.person, name=self.name, submitted_after=self.submitted)
+        return (await self.engine.jobs()).find(self.identity)
 
     async def until(self, *phases: Phase) -> Job:
         async def look() -> Job | None:
@@ -94,9 +97,7 @@ class Session:
         await eventually(look)
 
     async def confirmed(self) -> bool:
-        return await self.engine.confirm_absent(
-            self.number, owner=self.person, name=self.name, submitted_after=self.submitted
-        )
+        return await self.engine.confirm_absent(self.identity)
 
     async def cancel(self) -> Deletion:
         return await self.engine.cancel(self.person, self.number)
@@ -169,9 +170,8 @@ async def qmaster_gone(lab: Lab) -> AsyncIterator[None]:
 
 async def test_a_session_from_submission_to_confirmed_absence(session: Session) -> None:
     """Running with its slots on a host; deleted; then accounting and qstat -j both know that it has ended."""
-    assert (
-        await session.engine.accounting(1, owner="alice", name=session.name, submitted_after=time.time()) is None
-    )
+    nobodys = JobIdentity(1, "alice", session.name, time.time())
+    assert await session.engine.accounting(nobodys) is None
     await session.submit(slots=2, pe="smp")
     job = await session.until(Phase.RUNNING)
     assert (job.owner, job.queue, job.slots) == ("alice", "short.q", 2)
@@ -185,9 +185,7 @@ async def test_a_session_from_submission_to_confirmed_absence(session: Session) 
     assert await session.confirmed()
 
     async def accounted() -> object:
-        return await session.engine.accounting(
-            session.number, owner="alice", name=session.name, submitted_after=session.submitted
-        )
+        return await session.engine.accounting(session.identity)
 
     record = await eventually(accounted)
     # How a job that is deleted just as it starts has ended depends on the moment.
@@ -328,9 +326,7 @@ async def test_a_reached_runtime_is_told(session: Session) -> None:
     await session.until_absent()
 
     async def accounted() -> object:
-        return await session.engine.accounting(
-            session.number, owner="alice", name=session.name, submitted_after=session.submitted
-        )
+        return await session.engine.accounting(session.identity)
 
     record = await eventually(accounted)
     assert why_it_ended(record, h_rt=3) == "It reached its runtime of 3 seconds."
@@ -360,8 +356,7 @@ async def test_a_qmaster_that_is_gone_proves_nothing(make_lab: Callable[..., Lab
         assert reflector.failing_since is not None
     table = await asyncio.wait_for(waiting, 60)
     assert reflector.failing_since is None
-    found = table.find(session.number, owner="alice", name=session.name, submitted_after=session.submitted)
-    assert isinstance(found, Job)
+    assert isinstance(table.find(session.identity), Job)
     await reflector.close()
 
 

@@ -20,7 +20,7 @@ from sgehub.hub.ledger import Ledger
 from sgehub.hub.reap import Reaper
 from sgehub.hub.service import ClusterService
 from sgehub.hub.spawner import SGESpawner
-from sgehub.model.job import Absent, JobTable
+from sgehub.model.job import Absent, JobIdentity, JobTable
 
 Swap = tuple[Any, str, Any]
 
@@ -28,9 +28,9 @@ Swap = tuple[Any, str, Any]
 def absence_from_a_stale_table() -> list[Swap]:
     """A table that was asked for before the job was queued proves that it is gone."""
 
-    def find(self: JobTable, number: int, *, owner: str, name: str, submitted_after: float) -> Any:  # noqa: ARG001 - the bug
-        job = self.jobs.get(number)
-        return job if job is not None and (job.owner, job.name) == (owner, name) else Absent()
+    def find(self: JobTable, ours: JobIdentity) -> Any:
+        job = self.jobs.get(ours.number)
+        return job if job is not None and (job.owner, job.name) == (ours.owner, ours.name) else Absent()
 
     return [(JobTable, "find", find), *one_witness_is_enough()]
 
@@ -70,11 +70,10 @@ def poll_lets_errors_through() -> list[Swap]:
         return await starting.exit_status(self, record) if await self.service.gone(record) else None
 
     async def gone(self: ClusterService, record: Any) -> bool:
-        if record.number is None or not isinstance(self.look(record), Absent):
+        ours = record.identity
+        if ours is None or not isinstance(self.look(record), Absent):
             return False
-        return await self.engine.confirm_absent(
-            record.number, owner=record.person, name=record.job_name, submitted_after=record.submitted
-        )
+        return await self.engine.confirm_absent(ours)
 
     return [(ClusterService, "gone", gone), (SGESpawner, "poll", poll)]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sgehub.gridengine.client import ClusterSettings, GridEngine, Submission
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.gridengine.runner import Completed, Runner
-from sgehub.model.job import Absent, Accounting, JobDetail, JobTable, last_run
+from sgehub.model.job import Absent, Accounting, JobDetail, JobIdentity, JobTable, last_run
 from tests.model.cluster import Cluster
 
 ASKING: Final = 30.0  # seconds that a question may take
@@ -66,10 +66,9 @@ class Door(GridEngine):
         """Return what is known of the first job with a name."""
         return await self._call("detail", lambda: self._cluster.named(name), ASKING)
 
-    async def accounting(self, number: int, *, owner: str, name: str, submitted_after: float) -> Accounting | None:
+    async def accounting(self, ours: JobIdentity) -> Accounting | None:
         """Return the record of the job's last run."""
-        records = await self._call("accounting", self._cluster.accounting, ASKING)
-        return last_run(records, number, owner=owner, name=name, submitted_after=submitted_after)
+        return last_run(await self._call("accounting", self._cluster.accounting, ASKING), ours)
 
     async def silent_hosts(self) -> frozenset[str]:
         """Return the hosts that do not report."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from sgehub.gridengine.helper import MARGIN
 from sgehub.gridengine.parse_qdel import Deletion
 from sgehub.gridengine.reflector import JobReflector, Pace
 from sgehub.gridengine.runner import Runner
-from sgehub.model.job import Absent, Job, JobDetail
+from sgehub.model.job import Absent, Job, JobDetail, JobIdentity
 from tests.unit.gridengine.captured import DATA, captured
 
 SUBMISSION = Submission(
@@ -32,7 +33,8 @@ SUBMISSION = Submission(
 )
 LIST = DATA / "sge-8.1.9" / "mix.qstat.u-all.s-prs.xml.out"
 THAT_DAY = 1795179600.0  # of the captured answers
-ALICE70 = {"owner": "alice", "name": "sgehub-smp2", "submitted_after": 1.0}
+RUN = JobIdentity(69, "alice", "run1", 1.0)
+ALICE70 = JobIdentity(70, "alice", "sgehub-smp2", 1.0)
 
 
 class Cluster:
@@ -108,7 +110,7 @@ async def test_a_table_is_dated_before_the_question(cluster: Cluster) -> None:
     cluster.now = 5000.0
     table = await question
     assert table.asked_at == 1001.0
-    assert isinstance(table.find(70, **ALICE70), Job)
+    assert isinstance(table.find(ALICE70), Job)
     assert set(table.jobs) == {70}  # of the jobs of others nothing is kept
 
 
@@ -164,8 +166,8 @@ async def test_whatever_goes_wrong_is_no_answer(cluster: Cluster, text: str) -> 
     questions: list[Callable[[], object]] = [
         cluster.engine.jobs,
         lambda: cluster.engine.detail(70),
-        lambda: cluster.engine.accounting(70, **ALICE70),
-        lambda: cluster.engine.confirm_absent(70, **ALICE70),
+        lambda: cluster.engine.accounting(ALICE70),
+        lambda: cluster.engine.confirm_absent(ALICE70),
         cluster.engine.hosts,
         cluster.engine.silent_hosts,
     ]
@@ -190,12 +192,12 @@ async def test_the_second_witness_is_qstat(cluster: Cluster) -> None:
     """It says that the job is unknown, or that the number is another job's, or that the job is there."""
     answer_of(cluster, "qstat", "sge-8.1.9", "gone.qstat-j.xml")
     assert await cluster.engine.detail(69) == Absent()
-    assert await cluster.engine.confirm_absent(69, owner="alice", name="run1", submitted_after=1.0)
+    assert await cluster.engine.confirm_absent(RUN)
     answer_of(cluster, "qstat", "sge-8.1.9", "j.RUN.qstat-j.xml")
     assert isinstance(await cluster.engine.detail(69), JobDetail)
-    assert not await cluster.engine.confirm_absent(69, owner="alice", name="run1", submitted_after=1.0)
-    assert await cluster.engine.confirm_absent(69, owner="bob", name="run1", submitted_after=1.0)
-    assert await cluster.engine.confirm_absent(69, owner="alice", name="sgehub-x", submitted_after=1.0)
+    assert not await cluster.engine.confirm_absent(RUN)
+    assert await cluster.engine.confirm_absent(replace(RUN, owner="bob"))
+    assert await cluster.engine.confirm_absent(replace(RUN, name="sgehub-x"))
 
 
 async def test_a_renamed_job_is_not_gone(cluster: Cluster) -> None:
@@ -206,12 +208,12 @@ async def test_a_renamed_job_is_not_gone(cluster: Cluster) -> None:
     shown = detail.submitted
     assert shown is not None
     for owner, name in (("Alice", "run1"), ("alice", "sgehub-0123456789ab")):
-        ours = {"owner": owner, "name": name}
-        for known in ({"submitted_after": shown + 40}, {"submitted_after": 1.0, "submission_time": shown + 0.4}):
+        later = JobIdentity(69, owner, name, shown + 40)
+        for ours in (later, replace(later, submitted=1.0, submission_time=shown + 0.4)):
             with pytest.raises(JobRenamedError, match=rf"as run1 of alice, .*\(qalter -N {name} 69\)"):
-                await cluster.engine.confirm_absent(69, **ours, **known)
-        other = {"submitted_after": shown + 40, "submission_time": shown - 30}
-        assert await cluster.engine.confirm_absent(69, **ours, **other), "a number that was used again"
+                await cluster.engine.confirm_absent(ours)
+        other = replace(later, submission_time=shown - 30)
+        assert await cluster.engine.confirm_absent(other), "a number that was used again"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ async def test_accounting_speaks_where_qstat_is_silent(
     """A record of that very job, of an end that is final; else it stays unknown."""
     answer_of(cluster, "qstat", "sge-8.1.9", "down.qstat.xml")
     answer_of(cluster, "qacct", "sge-8.1.9", record)
-    question = cluster.engine.confirm_absent(number, owner="alice", name=name, submitted_after=THAT_DAY)
+    question = cluster.engine.confirm_absent(JobIdentity(number, "alice", name, THAT_DAY))
     if confirmed:
         assert await question
     else:

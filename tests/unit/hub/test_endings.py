@@ -21,7 +21,7 @@ from sgehub.hub.metrics import Metrics
 from sgehub.hub.numbers import SETTLED
 from sgehub.hub.record import SessionRecord
 from sgehub.hub.service import ClusterService
-from sgehub.model.job import CLOCK_SKEW, Absent, Job, JobDetail, JobState, JobTable, Unknown
+from sgehub.model.job import CLOCK_SKEW, Absent, Job, JobDetail, JobIdentity, JobState, JobTable, Unknown
 from sgehub.model.names import JOB_PREFIX
 from tests.unit.model.site import site
 
@@ -315,10 +315,10 @@ async def test_a_stop_outlives_errors_that_nobody_foresaw(service, cluster, capl
     cluster.trouble = [RuntimeError("a bug"), RuntimeError("a bug")]
     real, bad = cluster.confirm_absent, [RuntimeError("another bug")]
 
-    async def confirm_absent(number: int, **known: str) -> bool:
+    async def confirm_absent(ours: JobIdentity) -> bool:
         if bad:
             raise bad.pop()
-        return await real(number, **known)
+        return await real(ours)
 
     cluster.confirm_absent = confirm_absent
     service.clock = iter_clock()

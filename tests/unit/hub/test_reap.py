@@ -20,7 +20,7 @@ from sgehub.hub.orphans import Standing
 from sgehub.hub.reap import PATIENCE, Reaper, open_database
 from sgehub.hub.reap_report import Report, looked_at
 from sgehub.hub.record import SessionRecord
-from sgehub.model.job import Absent, Job, JobDetail, JobState, JobTable
+from sgehub.model.job import Absent, Job, JobDetail, JobIdentity, JobState, JobTable
 
 START = 1_700_000_000.0
 TAG = "0123456789ab"
@@ -65,10 +65,10 @@ class Cluster:
         self.on_jobs()
         return answer
 
-    async def confirm_absent(self, number: int, **_: object) -> bool:
+    async def confirm_absent(self, ours: JobIdentity) -> bool:
         if self.witness_silent:
             raise NoAnswerError("Grid Engine does not answer.")
-        return number not in self._alive()
+        return ours.number not in self._alive()
 
     async def named(self, name: str) -> JobDetail | Absent:
         if self.witness_silent:

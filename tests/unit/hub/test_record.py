@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sgehub.hub.record import SessionRecord
+from sgehub.model.job import JobIdentity
 
 RECORD = SessionRecord(
     tag="0123456789ab", person="alice", folder="/home/alice/.sgehub", token_id=7, asked=1000.0
@@ -46,6 +47,21 @@ def test_grid_engines_time_of_the_submission_is_kept_once_it_was_seen():
     """8.1.9 shows it only while the job waits."""
     assert RECORD.seen(None) is RECORD
     assert RECORD.seen(998.0).seen(None).seen(1234.0).submission_time == 998.0
+
+
+def test_a_start_is_one_job_once_its_number_is_known():
+    """With Grid Engine's own times as far as lists have shown them; half a database falls back on the request."""
+    seen = RECORD.seen(998.0).placed("node01", 1002.0)
+    assert seen.identity == JobIdentity(42, "alice", "sgehub-0123456789ab", 1001.5, 998.0, 1002.0)
+    assert replace(RECORD, submitted=None).identity == JobIdentity(42, "alice", RECORD.job_name, 1000.0)
+    assert replace(RECORD, number=None).identity is None
+
+
+def test_a_time_that_is_none_is_seen_before_it_is_compared():
+    """A database may hold anything."""
+    assert RECORD.sound
+    for name in ("submitted", "run_started", "submission_time"):
+        assert not replace(RECORD, **{name: "yesterday"}).sound
 
 
 @pytest.mark.parametrize("state", [None, {}, [], "x", {"tag": "0123456789ab"}])

@@ -14,6 +14,7 @@ from sgehub.model.job import (
     Accounting,
     Job,
     JobDetail,
+    JobIdentity,
     JobState,
     JobTable,
     Phase,
@@ -25,7 +26,7 @@ from sgehub.model.whyended import why_it_ended
 
 KNOWN = "dESThRqrstwxz"
 JOB = Job(7, "sgehub-0123456789ab", "alice", JobState.parse("r"), "long.q", "node01", 1, None, 100.0, 0.5)
-MINE = {"owner": "alice", "name": "sgehub-0123456789ab", "submitted_after": 100.0}
+MINE = JobIdentity(7, "alice", "sgehub-0123456789ab", 100.0)
 RECORD = Accounting(
     number=7, owner="alice", name="sgehub-0123456789ab", queue="long.q", host="node01", submitted=99.0,
     started=100.0, ended=160.0, failed=0, failed_text="", exit_status=0, maxvmem_bytes=None, wallclock=60.0,
@@ -82,34 +83,34 @@ def test_letters_are_printed_in_grid_engines_order() -> None:
 
 
 def test_a_job_is_found_by_number_owner_and_name() -> None:
-    assert JobTable(200.0, {7: JOB}).find(7, **MINE) == JOB
+    assert JobTable(200.0, {7: JOB}).find(MINE) == JOB
 
 
 @pytest.mark.parametrize("other", [replace(JOB, owner="bob"), replace(JOB, name="sgehub-ba9876543210")])
 def test_a_reused_number_is_another_job(other: Job) -> None:
     """Numbers are reused; then the job that was looked for is missing."""
-    assert JobTable(200.0, {7: other}).find(7, **MINE) == Absent()
+    assert JobTable(200.0, {7: other}).find(MINE) == Absent()
 
 
 @pytest.mark.parametrize("apart", [-CLOCK_SKEW - 1, CLOCK_SKEW + 1])
 def test_a_job_submitted_at_another_time_is_another_job(apart: float) -> None:
     """Either way; clocks that differ by less mean nothing, and neither does a time that is not listed."""
     other = replace(JOB, submitted=100.0 + apart)
-    assert JobTable(9e9, {7: other}).find(7, **MINE) == Absent()
+    assert JobTable(9e9, {7: other}).find(MINE) == Absent()
     near = replace(JOB, submitted=100.0 + 0.99 * apart)
-    assert JobTable(9e9, {7: near}).find(7, **MINE) == near
-    assert last_run([replace(RECORD, submitted=100.0 + apart)], 7, **MINE) is None
-    assert last_run([replace(RECORD, submitted=100.0 + 0.99 * apart)], 7, **MINE) is not None
+    assert JobTable(9e9, {7: near}).find(MINE) == near
+    assert last_run([replace(RECORD, submitted=100.0 + apart)], MINE) is None
+    assert last_run([replace(RECORD, submitted=100.0 + 0.99 * apart)], MINE) is not None
 
 
 def test_a_job_of_somebody_who_was_not_asked_for_is_unknown() -> None:
     """A list of some people's jobs says nothing of others'."""
     table = JobTable(200.0, owners=frozenset({"bob"}))
-    found = table.find(7, **MINE)
+    found = table.find(MINE)
     assert isinstance(found, Unknown)
     assert found.reason.endswith(".")
     assert (table.covers("bob"), table.covers("alice"), table.narrow) == (True, False, True)
-    assert table.find(7, **{**MINE, "owner": "bob"}) == Absent()
+    assert table.find(replace(MINE, owner="bob")) == Absent()
     assert JobTable(200.0).covers("alice")
     assert not JobTable(200.0).narrow
 
@@ -134,14 +135,14 @@ def test_the_place_in_the_queue_is_known_only_of_everybodys_jobs() -> None:
     ids=["same instant", "older", "skipped", "broken", "older and reused"],
 )
 def test_a_job_missing_from_a_table_that_proves_nothing_is_unknown(table: JobTable) -> None:
-    found = table.find(7, **MINE)
+    found = table.find(MINE)
     assert isinstance(found, Unknown)
     assert found.reason.endswith(".")
 
 
 def test_another_jobs_broken_element_does_not_hide_ours() -> None:
     """One bad job costs itself: others can still be told to be gone."""
-    assert JobTable(200.0, broken=frozenset({8})).find(7, **MINE) == Absent()
+    assert JobTable(200.0, broken=frozenset({8})).find(MINE) == Absent()
 
 
 @given(
@@ -165,7 +166,7 @@ def test_absent_is_only_ever_said_of_a_whole_table_asked_for_later(
 ) -> None:
     """The first promise, whatever the table."""
     jobs = {7: JOB if same else replace(JOB, owner="bob")} if listed else {}
-    found = JobTable(asked, jobs, skipped, broken, owners).find(7, **{**MINE, "submitted_after": submitted})
+    found = JobTable(asked, jobs, skipped, broken, owners).find(replace(MINE, submitted=submitted))
     covered = owners is None or "alice" in owners
     may_be_absent = covered and asked > submitted and not skipped and 7 not in broken
     if listed and same:
@@ -198,19 +199,19 @@ def test_a_job_is_healed_by_its_name_only_for_its_owner() -> None:
 )
 def test_another_name_alone_makes_no_other_job(detail: JobDetail, known: float | None, expected: bool) -> None:  # noqa: FBT001 - a row of the table
     """Names change; a number comes again, but not with the same time of submission."""
-    assert detail.is_of(**MINE, submission_time=known) is expected
+    assert detail.is_of(replace(MINE, submission_time=known)) is expected
 
 
 @pytest.mark.parametrize(("submitted", "expected"), [(130.0, False), (100.0, None), (101.0, None), (None, None)])
 def test_what_was_submitted_after_ours_ran_is_another_job(submitted, expected):
     """A list shows the time of submission of waiting jobs only, and some never wait."""
     detail = JobDetail(7, "alice", "mine", submitted)
-    assert detail.is_of(**MINE, run_started=100.0) is expected
+    assert detail.is_of(replace(MINE, run_started=100.0)) is expected
 
 
 def test_the_last_run_counts() -> None:
     again = replace(RECORD, started=200.0)
-    assert last_run([RECORD, again], 7, **MINE) == again
+    assert last_run([RECORD, again], MINE) == again
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_the_last_run_counts() -> None:
               replace(RECORD, submitted=99.0 - 3 * 3600)]
 )  # fmt: skip
 def test_a_record_of_another_job_is_none_of_ours(other: Accounting) -> None:
-    assert last_run([other], 7, **MINE) is None
+    assert last_run([other], MINE) is None
 
 
 @pytest.mark.parametrize(
