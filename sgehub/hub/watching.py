@@ -150,7 +150,9 @@ class Watch:
             self._last[one] = seen
             one.job_seen(found)
         host = self._host(one)
-        if host is not None and service.hosts.lost(host, one.came):
+        # What the session knows of its run may be older than the table: a job that waits again is on no host.
+        elsewhere = isinstance(found, Job) and found.host != host
+        if host is not None and not elsewhere and service.hosts.lost(host, one.came):
             one.host_lost(host)
 
     def _doubt(self, one: Watched, found: Absent) -> None:
