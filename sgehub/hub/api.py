@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +20,7 @@ from batchspawner.api import BatchSpawnerAPIHandler
 from jupyterhub import apihandlers, orm
 from jupyterhub.apihandlers import APIHandler
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from sgehub.hub import verdict_api
 from sgehub.hub.capacity_api import CapacityHandler
@@ -114,11 +116,13 @@ class LineHandler(SessionHandler):
         if not hasattr(spawner, "line_opened"):
             raise web.HTTPError(404)
         _offer(spawner, self._integer("port", PORTS))
-        self.flush()
-        # From here on there is no request any more: what stays is the stream.
+        tag = spawner.record.tag
+        with suppress(StreamClosedError):  # the line is broken then, and its spawner told so
+            await self.flush()
+        # From here on there is no request any more: what stays is the connection.
         stream = self.detach()
         self.application.log_request(self)
-        Lines.of(self.settings).open(spawner, stream)
+        Lines.of(self.settings).open(spawner, stream, tag)
 
 
 class EndHandler(SessionHandler):

@@ -1,19 +1,19 @@
 """The lines of sessions: connections that stay open while a session lives and the hub runs.
 
-Law: knows streams and when they end, not HTTP and not Grid Engine. Nothing that comes on a line is read. What one
-costs the hub is a stream and a pending read, no timer and no task.
+Law: knows sockets and when they end, not HTTP and not Grid Engine. Nothing that comes on a line is interpreted.
+What one costs the hub is a socket that the loop looks at: no stream with its buffers, no timer, no task.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Protocol
 
-from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream
 
 MOST_BYTES: Final = 16  # that a session may send on its line; one that talks more is no session of ours
 # tcp(7): a host that vanished without a word is noticed after two minutes, by the kernel alone.
@@ -32,11 +32,67 @@ class Lined(Protocol):
         """Learn that the session's line has broken: it, its host or the network is gone, or it has ended."""
 
 
+class Line:
+    """One line: a socket of its own, since a stream keeps buffers for as long as it lives."""
+
+    __slots__ = ("_lines", "_loop", "_said", "_socket", "_spawner", "_tag")
+
+    def __init__(self, lines: Lines, spawner: Lined, stream: IOStream, tag: str) -> None:
+        """Take the stream's connection, and close the stream. OSError for one that has ended."""
+        self._lines, self._spawner, self._tag, self._said = lines, spawner, tag, 0
+        self._loop = asyncio.get_running_loop()
+        self._connect(stream)
+
+    def close(self) -> None:
+        """End the line; doing so again does no harm."""
+        self._lines.drop(self._spawner, self)
+        self._disconnect()
+
+    def _broken(self) -> None:
+        mine = self._lines.drop(self._spawner, self)
+        self._disconnect()
+        if mine:
+            self._lines.tell(self._spawner, self._tag)
+
+    def _connect(self, stream: IOStream) -> None:
+        if stream.closed():
+            raise ConnectionResetError("the connection has ended")
+        try:
+            self._socket = socket.socket(fileno=os.dup(stream.socket.fileno()))
+        finally:
+            stream.close()
+        try:
+            self._socket.settimeout(0)
+            _keep_alive(self._socket)
+            self._loop.add_reader(self._socket, self._readable)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def _readable(self) -> None:
+        try:
+            said = len(self._socket.recv(MOST_BYTES))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            said = 0
+        self._said += said
+        if not said or self._said >= MOST_BYTES:
+            self._broken()
+
+
 class Lines:
     """The open lines of one hub, at most one a spawner."""
 
+    line = Line
+
     def __init__(self) -> None:
-        self._streams: dict[Lined, IOStream] = {}
+        self._open: dict[Lined, Line] = {}
 
     @classmethod
     def of(cls, settings: MutableMapping[str, Any]) -> Lines:
@@ -45,38 +101,46 @@ class Lines:
         return lines
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self._open)
 
-    def open(self, spawner: Lined, stream: IOStream) -> None:
-        """Take a stream as the line of the spawner's present start, in the place of an older one."""
-        before = self._streams.get(spawner)
-        self._streams[spawner] = stream
+    def open(self, spawner: Lined, stream: IOStream, tag: str) -> None:
+        """Take a stream's connection as the line of the start of that tag, in the place of an older one.
+
+        The stream is at its end then. A line of a start that is not the present one any more is closed.
+        """
+        try:
+            line = self.line(self, spawner, stream, tag)
+        except OSError:  # the session has hung up, or the hub has no file descriptors left
+            if spawner not in self._open:
+                asyncio.get_running_loop().call_soon(self.tell, spawner, tag)
+            return
+        if not _is_of(spawner, tag):
+            line.close()
+            return
+        before, self._open[spawner] = self._open.get(spawner), line
         if before is not None:
             before.close()
-        spawner.line_opened(partial(self._close, spawner, stream))
-        ended = partial(self._ended, spawner, stream, spawner.record.tag)
-        try:
-            _keep_alive(stream)
-            stream.read_bytes(MOST_BYTES).add_done_callback(ended)  # type: ignore[attr-defined] # it is a Future
-        except StreamClosedError:
-            IOLoop.current().add_callback(ended, None)
+        spawner.line_opened(line.close)
 
-    def _close(self, spawner: Lined, stream: IOStream) -> None:
-        if self._streams.get(spawner) is stream:
-            del self._streams[spawner]
-        stream.close()
-
-    def _ended(self, spawner: Lined, stream: IOStream, tag: str, _: object) -> None:
-        mine = self._streams.get(spawner) is stream
-        self._close(spawner, stream)
-        # A line of an earlier start says nothing of the present one.
-        if mine and spawner.record is not None and spawner.record.tag == tag:
+    def tell(self, spawner: Lined, tag: str) -> None:
+        """Tell the spawner that a line has broken; one of an earlier start says nothing of the present one."""
+        if _is_of(spawner, tag):
             spawner.line_closed()
 
+    def drop(self, spawner: Lined, line: Line) -> bool:
+        """Forget a line; False if another one has taken its place, or nobody knew it."""
+        mine = self._open.get(spawner) is line
+        if mine:
+            del self._open[spawner]
+        return mine
 
-def _keep_alive(stream: IOStream) -> None:
-    if stream.socket is not None:
-        with suppress(OSError):  # no TCP, or closed
-            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE:
-                stream.socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+def _is_of(spawner: Lined, tag: str) -> bool:
+    return spawner.record is not None and spawner.record.tag == tag
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    with suppress(OSError):  # no TCP
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

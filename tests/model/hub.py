@@ -28,12 +28,13 @@ from sgehub.hub import api
 from sgehub.hub.cancellation import CancellableServerHandler
 from sgehub.hub.deletion import DeletingUserHandler
 from sgehub.hub.ledger import Ledger
+from sgehub.hub.line import Line, Lines
 from sgehub.hub.service import ClusterService
 from sgehub.hub.spawner import SGESpawner
 from tests.model.database import Database, add_user
 from tests.model.door import Door
 from tests.model.loop import VirtualLoop
-from tests.model.session import Line, Session
+from tests.model.session import Connection, Session
 from tests.unit.model.site import BASE, site
 
 if TYPE_CHECKING:
@@ -198,15 +199,34 @@ class _Report:
         """Send the answer."""
 
 
+class VirtualLine(Line):
+    """A line whose connection is the model's."""
+
+    def _connect(self, stream: Any) -> None:
+        if not stream.open:
+            raise ConnectionResetError("the connection has ended")
+        self._connection = stream
+        stream.hub_hears = lambda: self._loop.call_soon(self._broken)
+
+    def _disconnect(self) -> None:
+        self._connection.close()
+
+
+class VirtualLines(Lines):
+    """The lines of one hub of the model."""
+
+    line = VirtualLine
+
+
 class PortReport(_Report, api.LineHandler):
     """A report of a port, whose connection becomes the session's line."""
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Send the answer's head."""
 
-    def detach(self) -> Line:
+    def detach(self) -> Connection:
         """Let the connection outlive the request."""
-        line = Line(self._session, self._hub.loop.create_future)
+        line = Connection(self._session)
         self._session.opened(line)
         self._hub.lines.append(line)
         return line
@@ -225,7 +245,7 @@ class Hub:
         self.database = database
         self.listening = False
         self.ended = False
-        self.lines: list[Line] = []
+        self.lines: list[Connection] = []
         self.born = world.clock.now
         with self.loop.running():
             self._make()
@@ -248,6 +268,7 @@ class Hub:
             "base_url": "/",
             "world": world,
             "spawn_throttle_retry_range": (30, 60),
+            "sgehub_lines": VirtualLines(),
         }
         self.users = UserDict(lambda: self.db, self.settings)
         self.proxy = Routes(

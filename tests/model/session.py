@@ -31,7 +31,7 @@ class Session:
         self.code = 137  # its exit code, once it is over
         self.accepted = False
         self.disowned = False  # accepted before, and refused the last time
-        self.line: Line | None = None
+        self.line: Connection | None = None
         self._reporting = False
         self._tries = 0
         self._waits = 0
@@ -166,7 +166,7 @@ class Session:
             self._tries += 1
         self._cluster.after(pause, self.look)
 
-    def opened(self, line: Line) -> None:
+    def opened(self, line: Connection) -> None:
         """Have a line to the hub."""
         self.line = line
 
@@ -209,21 +209,13 @@ class Session:
             self._let_go()
 
 
-class Line:
-    """A connection that the session keeps open, in the shape of a stream of the hub."""
+class Connection:
+    """A connection that the session keeps open as its line."""
 
-    socket = None
-
-    def __init__(self, session: Session, future: Callable[[], Any]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._future = future
-        self._waiting: Any = None
+        self.hub_hears: Callable[[], object] | None = None
         self.open = True
-
-    def read_bytes(self, _most: int) -> Any:
-        """Return a future that is done when the line breaks."""
-        self._waiting = self._future()
-        return self._waiting
 
     def close(self) -> None:
         """Close it from the hub's side."""
@@ -237,5 +229,5 @@ class Line:
             self.open = False
             if self._session.line is self:
                 self._session.line = None
-            if self._waiting is not None and not self._waiting.done():
-                self._waiting.set_result(b"")
+            if self.hub_hears is not None:
+                self.hub_hears()

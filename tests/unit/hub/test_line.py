@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,9 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from tornado.iostream import IOStream, StreamClosedError
 
+from sgehub.hub.line import Lines
 from sgehub.session.report import PortReport, call, post
 from tests.unit.session.conftest import Job
 
@@ -287,3 +293,60 @@ def test_a_spawner_without_lines_has_no_such_address(hub):
     assert status == 404
     assert hub.count("port") == 0
     assert post(hub.address("/batchspawner"), hub.token(), {"port": PORT}) == 200
+
+
+class Noting:
+    """A spawner that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.record = SimpleNamespace(tag="0" * 12)
+        self.said: list[str] = []
+
+    def line_opened(self, close: Any) -> None:
+        self.close = close
+        self.said.append("opened")
+
+    def line_closed(self) -> None:
+        self.said.append("closed")
+
+
+async def test_a_connection_that_cannot_become_a_line_is_a_broken_one(monkeypatch):
+    """The session has hung up meanwhile, or the hub has no file descriptors left: its spawner looks at once."""
+    lines, spawner = Lines(), Noting()
+    ours, theirs = (IOStream(one) for one in socket.socketpair())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "dup", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        lines.open(spawner, ours, spawner.record.tag)
+    with pytest.raises(StreamClosedError):
+        await theirs.read_bytes(1)
+    lines.open(spawner, ours, spawner.record.tag)  # it is closed now
+    await asyncio.sleep(0)
+    assert spawner.said == ["closed", "closed"]
+    assert len(lines) == 0
+
+
+async def test_a_line_that_lives_speaks_for_itself(monkeypatch):
+    """Though a newer connection of the same session could not take its place."""
+    lines, spawner = Lines(), Noting()
+    (one, theirs), (other, others) = socket.socketpair(), socket.socketpair()
+    lines.open(spawner, IOStream(one), spawner.record.tag)
+    monkeypatch.setattr(os, "dup", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    lines.open(spawner, IOStream(other), spawner.record.tag)
+    await asyncio.sleep(0)
+    assert spawner.said == ["opened"]
+    theirs.close()
+    await asyncio.sleep(0.1)
+    assert spawner.said == ["opened", "closed"]
+    assert len(lines) == 0
+    spawner.close()  # does no harm
+    others.close()
+
+
+async def test_a_start_that_is_over_gets_no_line():
+    """The head of the answer may be long under way."""
+    lines, spawner = Lines(), Noting()
+    ours, theirs = (IOStream(one) for one in socket.socketpair())
+    lines.open(spawner, ours, "1" * 12)
+    with pytest.raises(StreamClosedError):
+        await theirs.read_bytes(1)
+    assert (spawner.said, len(lines)) == ([], 0)
