@@ -27,8 +27,8 @@ from sgehub.hub import servers
 from sgehub.hub.proxy_request import MISSING, NoProxyError, ProxyRefusesError, ask
 from sgehub.hub.service import ClusterService
 
-TICK: Final = 1.0  # seconds between looks at the hub's own list of sessions, and at a proxy that is away
-PROBE: Final = 3.0  # seconds between looks at a proxy that answers
+TICK: Final = 1.0  # seconds between looks at a proxy that is away, or while routes are to be made or to go
+PROBE: Final = 3.0  # seconds between looks at a proxy that answers, and at the hub's own list of sessions
 MOST_PAUSE: Final = 8.0  # seconds between tries to restore a proxy that answers but cannot be restored
 AFTER_ERROR: Final = 30.0  # seconds until the next look after an error of our own
 ANSWER: Final = 2.0  # seconds that a change of a route may take: a person's Stop waits for it
@@ -60,6 +60,7 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
         self._known: set[str] = set()  # routes of sessions that the proxy is believed to have
         self._unwanted: set[str] = set()  # routes that could not be taken away yet
         self._stale: set[str] = set()  # known routes without a session, as of the last look
+        self._owed: set[str] = set()  # routes that could not be made, or whose servers are still being checked
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # What JupyterHub asks for
@@ -132,13 +133,16 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
         while True:
             restoring = False
             try:
-                if not self._mark or not self._answers.is_set() or self.clock() - looked >= PROBE:
+                due = not self._mark or not self._answers.is_set() or self.clock() - looked >= PROBE
+                if due:
                     looked = self.clock()
                     found = await self._probe()
                     restoring = not self._mark or found != self._mark or self._away_since is not None
                     if restoring:
                         await self._restore()
-                await self._mend()
+                # Looking at thousands of sessions costs the hub: only while there may be something to mend.
+                if due or self._unwanted or self._stale or self._owed:
+                    await self._mend()
                 pause = TICK
             except NoProxyError as error:
                 self._gone(error)
@@ -198,7 +202,9 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
         known = frozenset(self._known)  # a route that is made while this looks around is not stale
         ready, pending = await servers.by_route(self.app.users)
         # A route that stays leads to a port that others may take. Seen twice: the hub may be about to delete it.
-        stale = (self._known & known) - ready.keys() - pending
+        self._owed &= ready.keys() | pending.keys()
+        self._owed |= {spec for spec, what in pending.items() if what == "check"}
+        stale = (self._known & known) - ready.keys() - pending.keys()
         self._unwanted |= stale & self._stale
         self._stale = stale
         for spec in self._unwanted - ready.keys():
@@ -225,8 +231,10 @@ class KeptProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # jupyterhub is un
             try:
                 await super().add_route(routespec, target, data)
             except NoProxyError as error:
+                self._owed.add(routespec)
                 self._gone(error)
                 return False
+            self._owed.discard(routespec)
             if session:
                 self._known.add(routespec)
             return True

@@ -11,13 +11,13 @@ from typing import Any, Final
 IN_ONE_GO: Final = 200  # servers looked at: 5 ms, since each is asked of the database's session
 
 
-async def by_route(users: Any) -> tuple[dict[str, tuple[str, Any]], set[str]]:
-    """Return the ready servers, each with its person's name, and the routes of those that are pending.
+async def by_route(users: Any) -> tuple[dict[str, tuple[str, Any]], dict[str, str]]:
+    """Return the ready servers, each with its person's name, and of those that are pending what is.
 
     Gives way to others: what was seen first may have changed when the last one is seen.
     """
     ready: dict[str, tuple[str, Any]] = {}
-    pending: set[str] = set()
+    pending: dict[str, str] = {}
     count = 0
     for key, user in tuple(users.items()):
         if key not in users:
@@ -26,8 +26,8 @@ async def by_route(users: Any) -> tuple[dict[str, tuple[str, Any]], set[str]]:
             count += 1
             if spawner.ready:
                 ready[spawner.proxy_spec] = (user.name, spawner)
-            elif spawner.pending:
-                pending.add(spawner.proxy_spec)
+            elif what := spawner.pending:
+                pending[spawner.proxy_spec] = what
         if count >= IN_ONE_GO:
             count = 0
             await asyncio.sleep(0)
