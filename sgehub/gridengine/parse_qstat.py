@@ -48,15 +48,18 @@ class _Found:
     waiting: list[int] = field(default_factory=list)
     broken: set[int] = field(default_factory=set)
     skipped: int = 0
-    states: dict[str, JobState] = field(default_factory=dict)
+    states: dict[str, tuple[JobState, Phase]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
     def once(self, text: str) -> str:
         return self.texts.setdefault(text, text)
 
-    def state(self, letters: str) -> JobState:
+    def state(self, letters: str) -> tuple[JobState, Phase]:
         found = self.states.get(letters)
-        return found if found is not None else self.states.setdefault(letters, JobState.parse(letters))
+        if found is None:
+            state = JobState.parse(letters)
+            found = self.states[letters] = (state, state.phase)
+        return found
 
 
 def read_jobs(
@@ -161,11 +164,14 @@ def _escaped(leaf: re.Match[str]) -> str:
 def _keep(number: int, texts: Mapping[str, str], found: _Found, *, finished: bool) -> None:
     """Keep what is needed: the whole job, or, of somebody else's that waits, its place in the queue."""
     # Finished jobs ("-s z") keep the letters of their last state, which would read as alive.
-    state = found.state("z" if finished else texts.get("state", ""))
+    state, phase = found.state("z" if finished else texts.get("state", ""))
+    ours = texts["JB_name"].startswith(found.named)
+    if not ours and phase is not Phase.QUEUED:
+        return
     priority = amount(texts.get("JAT_prio", "")) or 0.0
-    if state.phase is Phase.QUEUED:
+    if phase is Phase.QUEUED:
         found.waiting.append(place(priority, number))
-    if not texts["JB_name"].startswith(found.named):
+    if not ours:
         return
     try:
         job = _job(number, texts, found, state, priority)
