@@ -117,7 +117,7 @@ class Load:
 
     def plain(self) -> None:
         """Measure a hub whose spawner costs nothing with as many sessions."""
-        few, count = self.plan.waiting[0], self.plan.waiting[-1]
+        few, count = self.plan.waiting[-2:]
         with self.rig.player(), self.rig.hub("plain") as hub:
             self._at_rest(hub, PLAIN, "0 waiting")
             hub.crowd.start(few, {})
@@ -202,7 +202,7 @@ def _ready(hub: HubUnderTest) -> int:
 
 def findings(results: Results, plan: Plan) -> list[Finding]:
     """Hold what was measured against the limits."""
-    few, most = plan.waiting[0], plan.waiting[-1]
+    few, most = plan.waiting[-2:]
     a_session = {}
     for state in ("waiting", "running"):
         grown = {
