@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment
 
 from sgehub.errors import SiteConfigurationError
 from sgehub.script import JobScript, render_batch_script, render_job_script
@@ -130,6 +131,27 @@ def test_a_sites_template_comes_first_and_its_errors_are_named(tmp_path):
     template.write_text("#!/bin/bash\n{% if %}\n")
     with pytest.raises(SiteConfigurationError, match="line 2"):
         render_job_script(PLAIN, [tmp_path])
+
+
+def test_a_changed_template_holds_for_the_next_job_and_an_unchanged_one_is_compiled_once(tmp_path, monkeypatch):
+    """Also one that was not there before, and one that is taken away."""
+    compiled, compile_template = [], Environment.compile
+
+    def counted(self: Environment, source: str, name: str, *more: object) -> object:
+        compiled.append(name)
+        return compile_template(self, source, name, *more)
+
+    monkeypatch.setattr(Environment, "compile", counted)
+    mine = tmp_path / "job" / "session.sh.j2"
+    mine.parent.mkdir()
+    shipped = render_job_script(PLAIN, [tmp_path])
+    compiled.clear()
+    for text in ("echo one", "echo one", "echo two", "echo two"):
+        mine.write_text(text)
+        assert render_job_script(PLAIN, [tmp_path]) == text
+    mine.unlink()
+    assert render_job_script(PLAIN, [tmp_path]) == shipped
+    assert compiled == 2 * ["job/session.sh.j2"]
 
 
 def test_a_command_for_other_scripts_brings_its_path(tmp_path):
