@@ -183,7 +183,7 @@ class _Report:
 
     def get_token(self) -> Any:
         """Return the token's record."""
-        return orm.APIToken.find(self._hub.db, self._token)
+        return self._hub.token(self._token)
 
     def get_auth_token(self) -> str:
         """Return the token."""
@@ -246,6 +246,7 @@ class Hub:
         self.listening = False
         self.ended = False
         self.lines: list[Connection] = []
+        self._tokens: dict[str, int | None] = {}
         self.born = world.clock.now
         with self.loop.running():
             self._make()
@@ -357,6 +358,15 @@ class Hub:
         """Return a spawner that is there, else None."""
         user = self.find_user(person)
         return None if user is None else user.spawners.get(server)
+
+    def token(self, text: str) -> Any:
+        """Return a token's record; the next time without JupyterHub's search, a third of all work."""
+        number = self._tokens.get(text)
+        known = None if number is None else self.db.get(orm.APIToken, number)
+        if known is None or not known.match(text):
+            known = orm.APIToken.find(self.db, text)
+            self._tokens[text] = None if known is None else known.id
+        return known
 
     # End
 
