@@ -91,11 +91,20 @@ def run(todo: Sequence[Group], arguments: Sequence[str], folder: Path = ROOT) ->
             for one in running:
                 with suppress(ProcessLookupError):
                     one.send_signal(signal.SIGINT)
-            statuses = [one.wait(TAKE_DOWN_SECONDS) for one in running]
+            statuses = [_ended(one) for one in running]
         for group, out in zip(todo[1:], hidden, strict=True):
             out.seek(0)
             print(f"\nMeanwhile, {group.name}:\n{out.read().decode(errors='replace')}", flush=True)
     return passed(statuses)
+
+
+def _ended(group: subprocess.Popen[bytes]) -> int:
+    """Wait until an interrupted group has ended; one that does not is killed, with all that it has begun."""
+    try:
+        return group.wait(TAKE_DOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(group.pid, signal.SIGKILL)
+        return group.wait()
 
 
 def be_interruptible() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 import pytest
 
@@ -25,8 +25,11 @@ pytestmark = pytest.mark.timeout(2400)  # they run beside others, and these go f
 @pytest.fixture(scope="module")
 def pool():
     """Return two processes, as many as the smallest machine has cores."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as made:
-        yield made
+    made = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+    yield made
+    made.shutdown(wait=False, cancel_futures=True)
+    for one in active_children():  # else Ctrl-C would wait until their histories have ended, for minutes
+        one.terminate()
 
 
 def look_for(bug: str) -> Found:

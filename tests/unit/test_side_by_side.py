@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import side_by_side
 from tests.side_by_side import ROOT, Group, groups, run
 
 TESTS = {
@@ -83,6 +85,46 @@ def test_an_interruption_lets_every_group_take_down_what_it_made(tmp_path, numbe
     running.send_signal(number)
     assert running.wait(60) == 1
     assert all((tmp_path / f"{name}.down").exists() for name in names)
+
+
+DEAF = """
+import pathlib, signal, subprocess, time
+def test_one():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(["sleep", "60"])
+    pathlib.Path({up!r}).write_text(str(child.pid))
+    time.sleep(60)
+"""
+
+
+def test_a_group_that_cannot_be_interrupted_is_killed_with_all_that_it_has_begun(tmp_path, monkeypatch):
+    """Nothing of an interrupted run goes on beside the next one."""
+    up = tmp_path / "up"
+    todo = [group(tmp_path, "deaf", DEAF.format(up=str(up)))]
+    monkeypatch.setattr(side_by_side, "TAKE_DOWN_SECONDS", 1.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    interrupted = threading.Thread(target=_interrupt_once_it_is_there, args=(up,))
+    interrupted.start()
+    try:
+        assert run(todo, (), tmp_path) is False
+    finally:
+        signal.signal(signal.SIGINT, before)
+        interrupted.join()
+    assert state(up.read_text()) == "Z"
+
+
+def _interrupt_once_it_is_there(path: Path) -> None:
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.05)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def state(number: str) -> str:
+    """Return the letter of a process' state, "Z" of one that has gone meanwhile."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
 
 
 def test_each_test_of_the_project_is_in_one_group():
